@@ -1,0 +1,1 @@
+"""The running system: who owns which state."""

@@ -1,0 +1,1 @@
+"""The edge: people and programs."""

@@ -1,0 +1,106 @@
+"""The error taxonomy: the class says who must act.
+
+Rule: attributes carry data, the message is for people, and neither ever holds a key, a secret or a message body.
+"""
+
+from __future__ import annotations
+
+
+class WhatIsUpError(Exception):
+    """Root of every error this project raises on purpose; never raised itself."""
+
+
+class ProtocolError(WhatIsUpError):
+    """Somebody broke the wire protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We asked for what the connection's state forbids: our bug, so the actor crashes and is rebuilt."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol: close the connection and reconnect with backoff."""
+
+
+class CertificateError(RemoteProtocolError):
+    """The server's certificate chain was refused. `reason` is a slug such as `expired` or `wrong_root`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TransportError(WhatIsUpError):
+    """The socket was lost, refused or timed out: back off and try again."""
+
+
+class UpgradeRefused(TransportError):
+    """The server answered the websocket upgrade with an HTTP status. `status` is that status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server refused the websocket upgrade with HTTP {status}")
+        self.status = status
+
+
+class SettingsError(WhatIsUpError):
+    """A setting has a wrong value. `name` is the environment variable's name."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
+class StoreError(WhatIsUpError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or written right now: wait and probe."""
+
+
+class Fenced(StoreError):
+    """A unit came from an older incarnation of its instance and was refused: its author is dead and must stop."""
+
+
+class SecretsError(StoreError):
+    """No configured key opens this store, or a key is missing where one is needed: refuse to start."""
+
+
+class SealBroken(StoreError):
+    """A sealed value failed authentication: it was moved, swapped or tampered with."""
+
+
+class CommandRefused(WhatIsUpError):
+    """A command cannot be carried out now; the caller is told and the actor lives on."""
+
+
+class UnknownInstance(CommandRefused):
+    """No such instance for this caller."""
+
+
+class SessionExists(CommandRefused):
+    """Pairing was asked for while an account is already linked."""
+
+
+class InvalidTransition(CommandRefused):
+    """The instance's state does not allow the command. `state` is that state, `remedy` says what to do."""
+
+    def __init__(self, command: str, state: str, remedy: str) -> None:
+        super().__init__(f"cannot {command} while the instance is {state}: {remedy}")
+        self.command, self.state, self.remedy = command, state, remedy
+
+
+class PairCodeFailed(CommandRefused):
+    """WhatsApp refused to hand out a linking code."""
+
+
+class AtCapacity(CommandRefused):
+    """This process holds as many sessions as it may (`MAX_SESSIONS_PER_WORKER`)."""
+
+
+class MailboxFull(CommandRefused):
+    """The actor's inbox is full: try again later."""
+
+
+class ActorStopped(CommandRefused):
+    """The actor ended before it answered: the command may or may not have been carried out."""
