@@ -95,7 +95,7 @@ class PairCodeFailed(CommandRefused):
 
 
 class AtCapacity(CommandRefused):
-    """This process holds as many sessions as it may (`MAX_SESSIONS_PER_WORKER`)."""
+    """The process holds as many sessions as it may (`MAX_SESSIONS_PER_WORKER`)."""
 
 
 class MailboxFull(CommandRefused):

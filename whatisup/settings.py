@@ -1,0 +1,193 @@
+"""Every setting, read once from the environment into a frozen value.
+
+One table (`SETTINGS`) names each variable, its default, its parser and its meaning; `whatisup config` prints it.
+A wrong value is refused by name before anything is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import urlsplit
+
+from whatisup.errors import SettingsError
+
+# WhatsApp's long-term Noise root, as shipped in its web client.
+WHATSAPP_ROOT_KEY = "142375574d0a587166aae71ebe516437c4a28b73e3695c6ce1f7f9545da8ee6b"
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        try:
+            value = int(raw)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum} to {maximum}")
+        return value
+
+    return parse
+
+
+def _number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError("must be a number") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum:g} to {maximum:g}")
+        return value
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return raw
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if urlsplit(raw).scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
+        return raw
+
+    return parse
+
+
+def _root_key(raw: str) -> bytes:
+    try:
+        key = bytes.fromhex(raw)
+    except ValueError:
+        raise ValueError("must be hexadecimal") from None
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes (64 hexadecimal digits)")
+    return key
+
+
+def _database(raw: str) -> str:
+    if not raw.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        raise ValueError("must start with sqlite:/// or postgresql://")
+    return raw
+
+
+def _secret(raw: str) -> str:
+    if len(raw) < 32:
+        raise ValueError("must have at least 32 characters (openssl rand -base64 32 makes one)")
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable: its default text (None = unset), parser, meaning, and whether its value is secret."""
+
+    name: str
+    field: str
+    default: str | None
+    parse: Callable[[str], object]
+    meaning: str
+    is_secret: bool = False
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("WHATISUP_HOST", "host", "127.0.0.1", _text, "address the API listens on"),
+    Setting("WHATISUP_PORT", "port", "8080", _integer(0, 65535), "port the API listens on (0 = any free one)"),
+    Setting("DATABASE_URL", "database_url", "sqlite:///var/whatisup.db", _database, "SQLite file or PostgreSQL"),
+    Setting("SECRETS_KEY", "secrets_key", None, _secret, "encrypts what is stored; 32+ characters", is_secret=True),
+    Setting("SECRETS_KEY_PREVIOUS", "secrets_key_previous", None, _secret, "old key while rotating", is_secret=True),
+    Setting("API_KEY_PEPPER", "api_key_pepper", None, _secret, "pepper of API key hashes", is_secret=True),
+    Setting("HEARTBEAT_INTERVAL_MS", "heartbeat_interval_ms", "30000", _integer(100, 3_600_000), "supervisor tick, ms"),
+    Setting("MAX_SESSIONS_PER_WORKER", "max_sessions", "1000", _integer(1, 100_000), "sessions this process may hold"),
+    Setting(
+        "WHATISUP_WA_URL",
+        "wa_url",
+        "wss://web.whatsapp.com/ws/chat",
+        _url("wss", "ws"),
+        "websocket of live instances",
+    ),
+    Setting("WHATISUP_WA_ROOT_KEY", "wa_root_key", WHATSAPP_ROOT_KEY, _root_key, "Noise root of that server, hex"),
+    Setting("WHATISUP_CLIENT_VERSION", "client_version", None, _text, "WhatsApp Web version to announce, a.b.c"),
+    Setting("WHATISUP_SANDBOX_URL", "sandbox_url", None, _url("ws", "wss"), "a separate sandbox; unset = a child"),
+    Setting("WHATISUP_SANDBOX_ROOT_KEY", "sandbox_root_key", None, _root_key, "Noise root of that sandbox, hex"),
+    Setting("WHATISUP_SANDBOX_TOKEN", "sandbox_token", None, _text, "its control token", is_secret=True),
+    Setting("WHATISUP_SANDBOX_CA_FILE", "sandbox_ca_file", None, _text, "PEM certificate of a sandbox that speaks wss"),
+    Setting("WHATISUP_SANDBOX_STATE", "sandbox_state", None, _text, "state file of the child (default: in var/)"),
+    Setting("WHATISUP_OPERATOR_TOKEN", "operator_token", None, _secret, "opens /metrics remotely", is_secret=True),
+    Setting("WHATISUP_MAX_BODY_BYTES", "max_body_bytes", "262144", _integer(1024, 1 << 26), "largest request body"),
+    Setting("WHATISUP_SHUTDOWN_S", "shutdown_s", "20", _number(1, 300), "deadline of an orderly shutdown, seconds"),
+    Setting("WHATISUP_LOG_LEVEL", "log_level", "info", _choice("debug", "info", "warning", "error"), "log level"),
+    Setting("WHATISUP_LOG_FORMAT", "log_format", "auto", _choice("auto", "console", "json"), "auto = console on a tty"),
+    Setting(
+        "WHATISUP_PACE_LIVE", "connects_per_s_live", "10", _number(0.1, 10_000), "login attempts a second, live fleet"
+    ),
+    Setting(
+        "WHATISUP_PACE_TEST", "connects_per_s_test", "200", _number(0.1, 10_000), "login attempts a second, test fleet"
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The parsed settings; see `SETTINGS` for the variable, default and meaning of each field."""
+
+    host: str
+    port: int
+    database_url: str
+    secrets_key: str | None
+    secrets_key_previous: str | None
+    api_key_pepper: str | None
+    heartbeat_interval_ms: int
+    max_sessions: int
+    wa_url: str
+    wa_root_key: bytes
+    client_version: str | None
+    sandbox_url: str | None
+    sandbox_root_key: bytes | None
+    sandbox_token: str | None
+    sandbox_ca_file: str | None
+    sandbox_state: str | None
+    operator_token: str | None
+    max_body_bytes: int
+    shutdown_s: float
+    log_level: str
+    log_format: str
+    connects_per_s_live: float
+    connects_per_s_test: float
+
+    def __repr__(self) -> str:
+        hidden = {setting.field for setting in SETTINGS if setting.is_secret}
+        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden)
+        return f"Settings({shown})"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Parse `environment`; an empty value counts as unset.
+
+        Raises:
+            SettingsError: a value is wrong; `name` is the variable.
+        """
+        values: dict[str, object] = {}
+        for setting in SETTINGS:
+            raw = environment.get(setting.name) or setting.default
+            try:
+                values[setting.field] = None if raw is None else setting.parse(raw)
+            except ValueError as error:
+                raise SettingsError(setting.name, str(error)) from None
+        settings = cls(**values)  # type: ignore[arg-type]  # each parser returns its field's type; a test checks them all
+        if settings.sandbox_url is not None:
+            for name, value in (
+                ("WHATISUP_SANDBOX_ROOT_KEY", settings.sandbox_root_key),
+                ("WHATISUP_SANDBOX_TOKEN", settings.sandbox_token),
+            ):
+                if value is None:
+                    raise SettingsError(name, "is needed with WHATISUP_SANDBOX_URL; `whatisup sandbox` prints it")
+        return settings
