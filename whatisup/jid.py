@@ -76,9 +76,10 @@ class Jid:
 
     @classmethod
     def parse(cls, text: str) -> Jid:
-        """Read `user@server`, `user:device@server`, `@server` or, with an AD_JID's domain byte, `user_agent:device@server`.
+        """Read `user@server`, `user:device@server`, `@server` or, with an AD_JID's domain, `user_agent:device@server`.
 
-        whatsmeow writes that last one `user.agent:device@server`; both are read. Raises `JidError` for anything else, and for text beyond `MAX_TEXT` characters.
+        whatsmeow writes that last one `user.agent:device@server`; both are read. Raises `JidError` for anything else,
+        and for text beyond `MAX_TEXT` characters.
         """
         user, at, server = text.rpartition("@")
         if not at or len(text) > MAX_TEXT:

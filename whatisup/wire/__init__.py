@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whatisup.wire.codec import decode_node, encode_node
 from whatisup.wire.node import AttrReader, Content, Node
 
-__all__ = ["AttrReader", "Content", "Node"]
+__all__ = ["AttrReader", "Content", "Node", "decode_node", "encode_node"]
