@@ -1,0 +1,155 @@
+"""The primitives, under the names and lengths the protocol uses; the mathematics is the libraries'.
+
+Rule: entropy comes in as an argument, secrets never come out in a representation or a message.
+
+Source of XEdDSA: Signal's "The XEdDSA and VXEdDSA Signature Schemes"; of the older dialect that real accounts still
+sign with: WhatsApp Web, as whatsmeow and Baileys do it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from xeddsa import bindings as xeddsa
+
+from whatisup.errors import LocalProtocolError, RemoteProtocolError
+
+Entropy: TypeAlias = Callable[[int], bytes]
+"""A source of that many random bytes, such as `secrets.token_bytes`."""
+
+KEY_LENGTH: Final = 32
+SIGNATURE_LENGTH: Final = 64
+GCM_TAG_LENGTH: Final = 16
+_SHA256_LENGTH: Final = 32
+_SIGN_BIT: Final = 0x80
+
+
+class AuthenticationFailed(RemoteProtocolError):
+    """A ciphertext was not made with this key, nonce and associated data."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeyPair:
+    """A Curve25519 key pair: `private` (32 bytes, clamped) and `public` (32 bytes, no type prefix)."""
+
+    private: bytes
+    public: bytes
+
+    def __repr__(self) -> str:
+        return f"KeyPair(public={self.public.hex()})"
+
+
+def keypair_from_private(private: bytes) -> KeyPair:
+    """Return the pair of a private key of 32 bytes, clamped as X25519 clamps it."""
+    clamped = bytes((private[0] & 248,)) + private[1:31] + bytes((private[31] & 127 | 64,))
+    return KeyPair(clamped, X25519PrivateKey.from_private_bytes(clamped).public_key().public_bytes_raw())
+
+
+def generate_keypair(entropy: Entropy) -> KeyPair:
+    """Return a new pair from 32 bytes of entropy."""
+    return keypair_from_private(entropy(KEY_LENGTH))
+
+
+def x25519(private: bytes, public: bytes) -> bytes:
+    """Return the shared secret (32 bytes) of our private and the peer's public key, 32 bytes each.
+
+    Raises `RemoteProtocolError` for a public key of another length or of small order (an all-zero secret).
+    """
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise RemoteProtocolError("the peer's public key gives no shared secret") from None
+
+
+def xeddsa_sign(private: bytes, message: bytes, entropy: Entropy) -> bytes:
+    """Sign with a Curve25519 private key (32 bytes): 64 bytes, randomised by 64 bytes of entropy.
+
+    XEdDSA proper, whose last bit is 0, which verifiers of both dialects accept.
+    """
+    return xeddsa.ed25519_priv_sign(xeddsa.priv_force_sign(private, False), message, entropy(64))
+
+
+def xeddsa_verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` (64 bytes) over `message` was made by the owner of `public` (32 bytes).
+
+    Accepts both dialects: the older one carries the sign bit of the Edwards key in the signature's last bit, and XEdDSA
+    proper forces that bit to 0. Wrong lengths and keys that are no point give False.
+    """
+    if len(public) != KEY_LENGTH or len(signature) != SIGNATURE_LENGTH:
+        return False
+    key = xeddsa.curve25519_pub_to_ed25519_pub(public, bool(signature[63] & _SIGN_BIT))
+    return xeddsa.ed25519_verify(signature[:63] + bytes((signature[63] & ~_SIGN_BIT,)), key, message)
+
+
+def hkdf_sha256(ikm: bytes, *, salt: bytes = b"", info: bytes = b"", length: int) -> bytes:
+    """Derive up to 8160 bytes as RFC 5869 does; an empty salt is 32 zero bytes."""
+    if length > 255 * _SHA256_LENGTH:
+        raise LocalProtocolError("HKDF-SHA256 gives at most 8160 bytes")
+    # Written out because hmac.digest is a single C call: a third of the time of the library's object per derivation.
+    key = hmac.digest(salt, ikm, "sha256")
+    block = out = b""
+    for number in range(1, -(-length // _SHA256_LENGTH) + 1):
+        block = hmac.digest(key, block + info + bytes((number,)), "sha256")
+        out += block
+    return out[:length]
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """Return the HMAC-SHA256 (32 bytes)."""
+    return hmac.digest(key, message, "sha256")
+
+
+class AesGcm:
+    """AES-256-GCM under one key (32 bytes), for whoever uses a key more than once."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def encrypt(self, nonce: bytes, plaintext: bytes, aad: bytes = b"") -> bytes:
+        """Return the ciphertext with its tag of 16 bytes behind it; the nonce has 12 bytes and is never used twice."""
+        return self._cipher.encrypt(nonce, plaintext, aad)
+
+    def decrypt(self, nonce: bytes, ciphertext: bytes, aad: bytes = b"") -> bytes:
+        """Return the plaintext. Raises `AuthenticationFailed`."""
+        try:
+            return self._cipher.decrypt(nonce, ciphertext, aad)
+        except InvalidTag:
+            raise AuthenticationFailed("a ciphertext failed authentication") from None
+
+
+def aes_gcm_encrypt(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes = b"") -> bytes:
+    """Encrypt once with AES-256-GCM: key 32 bytes, nonce 12; the tag of 16 bytes is appended."""
+    return AesGcm(key).encrypt(nonce, plaintext, aad)
+
+
+def aes_gcm_decrypt(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes = b"") -> bytes:
+    """Decrypt once with AES-256-GCM: key 32 bytes, nonce 12, tag appended. Raises `AuthenticationFailed`."""
+    return AesGcm(key).decrypt(nonce, ciphertext, aad)
+
+
+def aes_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
+    """Encrypt or decrypt (the same thing) with AES in counter mode: key 32 bytes, initial counter block 16."""
+    cipher = Cipher(AES(key), CTR(iv)).encryptor()
+    return cipher.update(data) + cipher.finalize()
+
+
+def pbkdf2_sha256(password: bytes, salt: bytes, iterations: int, length: int) -> bytes:
+    """Derive `length` bytes with PBKDF2-HMAC-SHA256. Slow by design: not for the event loop."""
+    return hashlib.pbkdf2_hmac("sha256", password, salt, iterations, length)
+
+
+def constant_time_equal(a: bytes, b: bytes) -> bool:
+    """Whether two byte strings are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(a, b)
