@@ -57,32 +57,32 @@ class _Reply(Struct, frozen=True):
     """A reply: readers ignore what they do not know."""
 
 
-class AccountRequest(_Request):
+class AccountRequest(_Request, frozen=True):
     """Create an account with its simulated phone. Without `number` the sandbox takes the next free one."""
 
     number: Number | None = None
     name: Annotated[str, Meta(max_length=100)] | None = None
 
 
-class ScanRequest(_Request):
+class ScanRequest(_Request, frozen=True):
     """Let the phone scan a QR: the raw text a companion shows."""
 
     qr: Annotated[str, Meta(min_length=1, max_length=2048)]
 
 
-class LinkCodeRequest(_Request):
+class LinkCodeRequest(_Request, frozen=True):
     """Type an 8-character linking code into the phone; a dash and small letters are forgiven."""
 
     code: Annotated[str, Meta(min_length=8, max_length=16)]
 
 
-class UnlinkRequest(_Request):
+class UnlinkRequest(_Request, frozen=True):
     """Remove a companion from the phone's list of linked devices."""
 
     device: DeviceNumber
 
 
-class Scope(_Request):
+class Scope(_Request, frozen=True):
     """Whom a fault concerns: everyone (nothing given), an account (`number`), or one of its devices (`device` too)."""
 
     number: Number | None = None
@@ -96,7 +96,7 @@ class Scope(_Request):
 EVERYONE: Final = Scope()
 
 
-class FaultParams(_Request):
+class FaultParams(_Request, frozen=True):
     """What some faults need to know; each names the fault it belongs to."""
 
     latency_ms: Annotated[int, Meta(ge=1, le=600_000, description="slow: delay of each write")] | None = None
@@ -125,7 +125,7 @@ class FaultParams(_Request):
 NO_PARAMS: Final = FaultParams()
 
 
-class FaultRequest(_Request):
+class FaultRequest(_Request, frozen=True):
     """Arm a fault: `times` rounds (default 1), or for `seconds`; not both."""
 
     name: Annotated[str, Meta(max_length=32)]
@@ -141,7 +141,7 @@ class FaultRequest(_Request):
             raise ValueError("times and seconds exclude each other")
 
 
-class Fault(_Reply):
+class Fault(_Reply, frozen=True):
     """A fault as it stands. `times_left` is null for one armed for a time; `hits` counts the connections it met."""
 
     id: str
@@ -153,13 +153,13 @@ class Fault(_Reply):
     hits: int
 
 
-class Faults(_Reply):
+class Faults(_Reply, frozen=True):
     """All armed faults, oldest first."""
 
     data: list[Fault]
 
 
-class Device(_Reply):
+class Device(_Reply, frozen=True):
     """A companion as the server knows it. `linked_at` is in unix milliseconds; keys are never shown."""
 
     device: int
@@ -172,7 +172,7 @@ class Device(_Reply):
     is_connected: bool
 
 
-class Account(_Reply):
+class Account(_Reply, frozen=True):
     """An account: its number (digits), its hidden id's user part, its push name. `created_at` in unix ms."""
 
     number: str
@@ -182,20 +182,20 @@ class Account(_Reply):
     devices: list[Device]
 
 
-class Accounts(_Reply):
+class Accounts(_Reply, frozen=True):
     """All accounts, by number."""
 
     data: list[Account]
 
 
-class Linked(_Reply):
+class Linked(_Reply, frozen=True):
     """The outcome of a scan or a linking code: the companion answered well and is on the list now."""
 
     number: str
     device: int
 
 
-class Stanza(_Reply):
+class Stanza(_Reply, frozen=True):
     """One stanza that passed, without its content. `at` in unix ms; `is_sent` from the server's point of view."""
 
     at: int
@@ -204,8 +204,8 @@ class Stanza(_Reply):
     attrs: dict[str, str]
 
 
-class Connection(_Reply):
-    """A device's live connection; `since` and `last_frame_at` in unix ms, `routing_info_returned`: the ED header came."""
+class Connection(_Reply, frozen=True):
+    """A device's live connection; `since`, `last_frame_at` in unix ms; `routing_info_returned`: the ED header came."""
 
     since: int
     last_frame_at: int
@@ -215,7 +215,7 @@ class Connection(_Reply):
     client_version: str | None
 
 
-class DeviceConnection(_Reply):
+class DeviceConnection(_Reply, frozen=True):
     """What a device is doing: its live connection if there is one, queued stanzas, the last ones that passed."""
 
     number: str
@@ -226,20 +226,20 @@ class DeviceConnection(_Reply):
     stanzas: list[Stanza]
 
 
-class ErrorDetail(_Reply):
+class ErrorDetail(_Reply, frozen=True):
     """A machine's slug and a person's sentence."""
 
     code: str
     message: str
 
 
-class Error(_Reply):
+class Error(_Reply, frozen=True):
     """Every answer that is not 2xx."""
 
     error: ErrorDetail
 
 
-class Ready(_Reply):
+class Ready(_Reply, frozen=True):
     """What the sandbox prints when it listens: where it is, how to drive it, whom to trust.
 
     `root_public_key` is the Noise root (32 bytes, hex); `tls_certificate` is PEM, with `--tls` only.
