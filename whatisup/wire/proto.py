@@ -66,7 +66,9 @@ def parse(cls: type[M], data: bytes) -> M:
 def _check_text(message: Message) -> None:
     # proto2 does not check UTF-8, and a string field that is none would read as bytes, against its declared type.
     for field, value in message.ListFields():
-        if field.type == field.TYPE_STRING and not isinstance(value, str):
-            raise RemoteProtocolError(f"{field.full_name} is no UTF-8")
-        if field.type == field.TYPE_MESSAGE:
-            _check_text(value)
+        if field.type == field.TYPE_STRING or field.type == field.TYPE_MESSAGE:
+            for item in (value,) if isinstance(value, str | bytes | Message) else value:
+                if isinstance(item, bytes):
+                    raise RemoteProtocolError(f"{field.full_name} is no UTF-8")
+                if isinstance(item, Message):
+                    _check_text(item)
