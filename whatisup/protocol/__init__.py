@@ -1,0 +1,1 @@
+"""One WhatsApp Web connection, sans-IO: its keys, pairing, login, prekeys, and the stanzas of both sides."""
