@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from whatisup.lifecycle import Trigger
 from whatisup.store import Origin
 
 Reply = TypeVar("Reply")
@@ -88,4 +89,6 @@ class Delete(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class Wake(Command[None]):
-    """Look at your row again: a timer of yours has passed or the reconcile found you idle."""
+    """A named timer of yours has passed: step by `trigger` if your state still has that row."""
+
+    trigger: Trigger

@@ -90,6 +90,14 @@ class InvalidTransition(CommandRefused):
         self.command, self.state, self.remedy = command, state, remedy
 
 
+class PairingEnded(CommandRefused):
+    """Pairing ended while somebody waited for a QR or a code. `state` and `detail` are the instance's."""
+
+    def __init__(self, state: str, detail: str | None) -> None:
+        super().__init__(f"pairing ended: the instance is {state} ({detail}); ask for a new QR to start over")
+        self.state, self.detail = state, detail
+
+
 class PairCodeFailed(CommandRefused):
     """WhatsApp refused to hand out a linking code."""
 

@@ -1,0 +1,413 @@
+"""One instance's actor: owns the row, the socket, the connection and the backoff of one number.
+
+Rule: commit, then transmit. Every change goes through `commit` (one unit in flight, fenced by the incarnation that
+`run` obtained first); what may be said to WhatsApp because of it is said afterwards.
+
+The actor is one task with one inbox. Commands, bytes from the socket and the end of the socket all arrive there, and
+the earliest of its few deadlines is the timeout of waiting for the next item. It ends when there is nothing to run and
+nothing to do; it dies (and is rebuilt from the store) when it cannot trust its memory: a failed commit, a fence, a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+import trio
+
+from actors.instance import auth
+from actors.instance.backoff import Backoff
+from actors.instance.farewell import Farewell
+from actors.instance.link import BytesReceived, Link, LinkLost, LinkOpened
+from actors.instance.pairing import PairingDesk
+from actors.instance.services import Services
+from actors.instance.tally import Tally, Verdict, Wait
+from actors.instance.transition import transition
+from actors.mailbox import Envelope, Mailbox, Notice, ReplySlot
+from actors.messages import LogoutOutcome
+from actors.transport import Transport
+from whatisup.errors import (
+    ActorStopped,
+    CertificateError,
+    CommandRefused,
+    PairingEnded,
+    RemoteProtocolError,
+    TransportError,
+    UnknownInstance,
+)
+from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
+from whatisup.protocol import Account, Connection
+from whatisup.store import Instance, Intent, MarkDeleted, Op, Origin, SetIntent, Unit, instances
+
+log = structlog.get_logger(__name__)
+
+NEVER = float("inf")
+
+
+class _Later:
+    """The type of `LATER`."""
+
+
+LATER = _Later()
+"""What a command handler returns when it has kept the reply slot and will answer later."""
+
+CommandHandler = Callable[["InstanceActor", Any, ReplySlot[Any]], Awaitable[object]]
+Reaction = Callable[["InstanceActor", Any], Awaitable[None]]
+
+
+class InstanceActor:
+    """See the module; `commands` and `reactions` are the tables of what it can be asked and told."""
+
+    def __init__(
+        self,
+        instance_id: str,
+        mailbox: Mailbox,
+        services: Services,
+        *,
+        rebirth: Trigger,
+        commands: Mapping[type, CommandHandler],
+        reactions: Mapping[type, Reaction],
+    ) -> None:
+        self.id = instance_id
+        self.services = services
+        self.row: Instance = None  # type: ignore[assignment]  # Invariant: set by `run` before anything reads it
+        self.connection: Connection | None = None
+        self.desk = PairingDesk()
+        self.tally = Tally()
+        self.backoff = Backoff(services.jitter)
+        self.farewell: Farewell | None = None
+        self.last_frame_at: int | None = None
+        self.revision = 0
+        self.retry_at = NEVER
+        self._mailbox = mailbox
+        self._rebirth = rebirth
+        self._commands = commands
+        self._reactions = reactions
+        self._link: Link | None = None
+        self._transport: Transport | None = None
+        self._auth: auth.AuthState | None = None
+        self._nursery: trio.Nursery = None  # type: ignore[assignment]  # Invariant: open for as long as `run` runs
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live until there is nothing to run and nothing to do."""
+        row = await self.services.writer.call(instances.bump_incarnation, self.id, lane=self.id)
+        if row is None:
+            self._mailbox.refuse_waiting(UnknownInstance("there is no such instance"))
+            return
+        self.row = row
+        async with trio.open_nursery() as self._nursery:
+            self.services.fleet.members[self.id] = self
+            try:
+                await self._wake_up()
+                while not self._may_rest:
+                    await self._turn()
+            finally:
+                if self.services.fleet.members.get(self.id) is self:
+                    del self.services.fleet.members[self.id]
+                gone = ActorStopped("the instance stopped before it could answer; ask for its status")
+                self.desk.close(gone)
+                if self.farewell is not None:
+                    self.farewell.refuse(gone)
+                self.hang_up()
+            self._nursery.cancel_scope.cancel(reason="the actor rests")
+
+    async def _wake_up(self) -> None:
+        """Take up where the last actor of this instance ended."""
+        await self.move(self._rebirth)
+        if self.row.intent is not None:
+            await self.begin_farewell(self.row.intent, None)
+        elif should_run(self.row.status):
+            self.retry_at = trio.current_time()
+
+    @property
+    def _may_rest(self) -> bool:
+        return not should_run(self.row.status) and self.farewell is None and self._mailbox.is_empty
+
+    async def _turn(self) -> None:
+        item: Envelope[Any] | Notice | None = None
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_at(self._next_deadline()):
+            item = await self._mailbox.receive()
+        if isinstance(item, Envelope):
+            await self._obey(item)
+        elif item is not None:
+            await self._hear(item)
+        await self._run_timers()
+
+    def _next_deadline(self) -> float:
+        deadlines = [self.retry_at]
+        if self.connection is not None:
+            deadlines.append(self.connection.next_deadline() or NEVER)
+        if self.farewell is not None:
+            deadlines.append(self.farewell.deadline)
+        if self.desk.round_is_over:
+            deadlines.append(self.desk.code_until)
+        return min(deadlines)
+
+    async def _run_timers(self) -> None:
+        now = trio.current_time()
+        if self.connection is not None and (self.connection.next_deadline() or NEVER) <= now:
+            self.connection.handle_timer(now)
+            await self.advance()
+        if self.desk.round_is_over and self.desk.code_until <= now:
+            await self.end_round()
+        if self.farewell is not None and self.farewell.deadline <= now:
+            await self.finish_farewell(unlinked=False)
+        if self.retry_at <= now:
+            self.retry_at = NEVER
+            await self._dial()
+
+    async def _obey(self, envelope: Envelope[Any]) -> None:
+        try:
+            answer = await self._commands[type(envelope.command)](self, envelope.command, envelope.reply)
+        except CommandRefused as refusal:
+            envelope.reply.refuse(refusal)
+        except BaseException:
+            envelope.reply.refuse(ActorStopped("the instance stopped before it could answer; ask for its status"))
+            raise
+        else:
+            if answer is not LATER:
+                envelope.reply.answer(answer)
+
+    async def _hear(self, notice: Notice) -> None:
+        match notice:
+            case LinkOpened(link, transport) if link is self._link:
+                await self._open(transport)
+            case BytesReceived(link, data) if link is self._link and self.connection is not None:
+                self.last_frame_at = self.services.unix_ms()
+                await self._receive(data)
+            case LinkLost(link, error) if link is self._link:
+                log.info("instance.link_lost", instance_id=self.id, error=str(error))
+                await self.drop(Trigger.CONNECTION_LOST)
+            case _:
+                pass  # from a link that was hung up
+
+    # --- the connection -----------------------------------------------------------------------------------------
+
+    async def _dial(self) -> None:
+        """Start one attempt at a connection, unless one is under way or the server is not ours."""
+        if self._link is not None or not (should_run(self.row.status) or self.farewell is not None):
+            return
+        endpoint = self.services.endpoint(self.row.mode)
+        state = await self.services.database.read(auth.load, self.id)
+        if endpoint is None:
+            await self.drop(Trigger.SERVER_UNAVAILABLE)
+        elif state is None:
+            log.error("instance.auth_missing", instance_id=self.id)
+            await self.settle(Verdict(Trigger.LOGGED_OUT if self.row.has_account else Trigger.PAIRING_GAVE_UP))
+        elif state.credentials.root_public != endpoint.root_public:
+            await self.drop(Trigger.WRONG_SERVER)
+        else:
+            self._auth = state
+            self._link = Link(endpoint)
+            self._nursery.start_soon(self._link.run, self.services.gates[self.row.mode], self._mailbox)
+
+    async def _open(self, transport: Transport) -> None:
+        state, self._auth = self._auth, None
+        if state is None:
+            raise RuntimeError("a socket opened without auth state")
+        self._transport = transport
+        self.connection = Connection(
+            state.credentials,
+            state.account,
+            profile=self.services.profile,
+            entropy=self.services.entropy,
+            now=trio.current_time(),
+            unix_now=self.services.unix_ms() / 1000,
+            routing_info=state.routing_info,
+            props_hash=state.props_hash,
+        )
+        await self.advance()
+
+    async def _receive(self, data: bytes) -> None:
+        assert self.connection is not None  # noqa: S101 - `_hear` checked it
+        try:
+            self.connection.receive_data(data, trio.current_time())
+        except RemoteProtocolError as error:
+            await self._reject(error)
+        else:
+            await self.advance()
+
+    async def advance(self) -> None:
+        """React to what the connection has to tell, then send what it has to say."""
+        try:
+            while self.connection is not None and (event := self.connection.next_event()) is not None:
+                reaction = self._reactions.get(type(event))
+                if reaction is not None:
+                    await reaction(self, event)
+            await self.flush()
+        except RemoteProtocolError as error:
+            await self._reject(error)
+
+    async def flush(self) -> None:
+        """Send what the connection has queued; a lost socket is dealt with here."""
+        if self.connection is None or self._transport is None:
+            return
+        data = self.connection.data_to_send()
+        if data:
+            try:
+                await self._transport.send(data)
+            except TransportError as error:
+                log.info("instance.send_failed", instance_id=self.id, error=str(error))
+                await self.drop(Trigger.CONNECTION_LOST)
+
+    async def _reject(self, error: RemoteProtocolError) -> None:
+        is_certificate = isinstance(error, CertificateError)
+        log.warning("instance.peer_refused", instance_id=self.id, error=str(error), is_certificate=is_certificate)
+        await self.drop(Trigger.CERTIFICATE_REFUSED if is_certificate else Trigger.CONNECTION_LOST)
+
+    def hang_up(self) -> None:
+        """Close the socket, if there is one, and void what was on offer through it."""
+        if self._link is not None:
+            self._link.hang_up()
+        self._link = self._transport = self.connection = self._auth = None
+        self.desk.interrupt()
+
+    async def drop(self, trigger: Trigger, *, code: int | None = None, expires_in_s: float | None = None) -> None:
+        """The connection is over because of `trigger`: weigh it, step, and plan the next attempt."""
+        if self.farewell is not None:
+            is_unlinked = trigger in (Trigger.LOGGED_OUT, Trigger.DEVICE_REMOVED, Trigger.FORCED_LOGOUT)
+            await self.finish_farewell(unlinked=is_unlinked)
+            return
+        verdict = self.tally.judge(trigger, code=code, has_account=self.row.has_account)
+        await self.settle(verdict, expires_in_s=expires_in_s)
+
+    async def settle(self, verdict: Verdict, *, expires_in_s: float | None = None) -> None:
+        """Hang up, step by the verdict's trigger, and plan the next attempt if the state wants one."""
+        was_linking = Situation(self.row.status, self.row.has_account) == LINKED
+        self.hang_up()
+        expires_at = None if expires_in_s is None else self.services.unix_ms() + round(expires_in_s * 1000)
+        await self.move(verdict.trigger, expires_at=expires_at)
+        if not should_run(self.row.status):
+            self.desk.close(PairingEnded(self.row.status, self.row.detail))
+            return
+        now = trio.current_time()
+        self.services.counts.reconnects[verdict.trigger.value] += 1
+        wait_s = 0.0
+        if verdict.wait is Wait.ON_REQUEST:
+            wait_s = self.backoff.after_request(now)
+        elif verdict.wait is not Wait.NONE and not was_linking:
+            wait_s = self.backoff.after_loss(now, is_long=verdict.wait is Wait.LONG)
+        self.retry_at = now + wait_s
+
+    async def end_round(self) -> None:
+        """All QR codes of this connection have expired."""
+        await self.settle(self.tally.end_round())
+
+    # --- the store ----------------------------------------------------------------------------------------------
+
+    async def commit(self, *ops: Op) -> None:
+        """Commit one unit; the liveness clock stands still meanwhile, because we do not read.
+
+        Raises:
+            Fenced: a younger incarnation has taken over; this actor must end.
+            StoreUnavailable: nothing was written.
+        """
+        connection = self.connection
+        if connection is not None:
+            connection.hold(trio.current_time())
+        self.revision += 1
+        await self.services.writer.submit(Unit(self.id, self.row.incarnation, ops))
+        self.revision += 1
+        if connection is not None:
+            connection.resume(trio.current_time())
+
+    async def move(
+        self, trigger: Trigger, *extra: Op, expires_at: int | None = None, account: Account | None = None
+    ) -> bool:
+        """Step by `trigger` and commit what follows together with `extra`; False when the table has no such row."""
+        taken = step(self.row.status, self.row.has_account, trigger)
+        if not taken.is_legal:
+            log.debug("instance.trigger_ignored", instance_id=self.id, trigger=trigger, status=self.row.status)
+            return False
+        change = transition(self.row, taken, now_ms=self.services.unix_ms(), expires_at=expires_at, account=account)
+        ops = (*change.ops, *extra)
+        if ops:
+            await self.commit(*ops)
+        self.row = change.after
+        if change.is_move:
+            self.services.counts.transitions[change.before.status, change.after.status] += 1
+            log.info(
+                "instance.moved",
+                instance_id=self.id,
+                trigger=trigger,
+                before=change.before.status,
+                after=change.after.status,
+                detail=change.after.detail,
+            )
+        return True
+
+    # --- leaving ------------------------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Hang up and plan no further attempt: the state no longer wants a socket."""
+        self.hang_up()
+        self.retry_at = NEVER
+        self.desk.close(PairingEnded(self.row.status, self.row.detail))
+
+    async def begin_farewell(
+        self,
+        intent: Intent,
+        origin: Origin | None,
+        *,
+        logout: ReplySlot[LogoutOutcome] | None = None,
+        delete: ReplySlot[None] | None = None,
+    ) -> None:
+        """Commit the wish to leave, then unlink within bounds; `finish_farewell` destroys the keys.
+
+        `origin` is None when a crash interrupted an earlier farewell and its wish is on record already. `logout` and
+        `delete` are answered when it is over.
+        """
+        if origin is not None:
+            self.revision += 1
+            self.row = await self.services.writer.call(
+                instances.begin_wipe,
+                self.id,
+                self.row.incarnation,
+                intent,
+                origin,
+                self.services.unix_ms(),
+                lane=self.id,
+            )
+            self.revision += 1
+        now = trio.current_time()
+        self.farewell = Farewell.begin(intent, now, previous=self.farewell)
+        if logout is not None:
+            self.farewell.join_logout(logout)
+        if delete is not None:
+            self.farewell.join_delete(delete)
+        if self.connection is not None and self.connection.is_logged_in:
+            await self.say_farewell()
+        elif intent is Intent.LOG_OUT and self.row.has_account:
+            self.farewell.await_login(now)
+            self.retry_at = now
+        else:
+            await self.finish_farewell(unlinked=False)
+
+    async def say_farewell(self) -> None:
+        """Ask WhatsApp to unlink this device."""
+        if self.connection is not None and self.farewell is not None:
+            now = trio.current_time()
+            self.farewell.await_unlink(now)
+            self.connection.unlink(now)
+            await self.flush()
+
+    async def finish_farewell(self, *, unlinked: bool) -> None:
+        """Destroy the keys and settle everybody who waits, whether WhatsApp confirmed or not."""
+        farewell = self.farewell
+        if farewell is None:
+            return
+        self.hang_up()
+        self.retry_at = NEVER
+        is_delete = farewell.intent is Intent.DELETE
+        done: tuple[Op, ...] = (SetIntent(None),)
+        if is_delete:
+            done = (*done, MarkDeleted(self.services.unix_ms()))
+        if not await self.move(Trigger.DELETE if is_delete else Trigger.LOG_OUT, *done):
+            await self.commit(*done)
+        self.farewell = None
+        farewell.answer(LogoutOutcome(unlinked))
+        self.desk.close(PairingEnded(self.row.status, self.row.detail))

@@ -1,0 +1,82 @@
+"""Who waits for a QR or a linking code, and what is on offer to them.
+
+Rule: every waiter is answered or refused; when pairing ends in any way, `close` settles the rest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from actors.mailbox import ReplySlot
+from actors.messages import PairCode, QrCode
+from whatisup.errors import CommandRefused
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRequest:
+    """Somebody wants a linking code for `phone_number` (digits)."""
+
+    phone_number: str
+    reply: ReplySlot[PairCode]
+
+
+@dataclass(slots=True)
+class PairingDesk:
+    """The offers of one pairing and the queue in front of it. `code_until` is monotonic seconds."""
+
+    qr: QrCode | None = None
+    qr_waiters: list[ReplySlot[QrCode]] = field(default_factory=list)
+    code_requests: deque[CodeRequest] = field(default_factory=deque)
+    in_flight: CodeRequest | None = None
+    code: PairCode | None = None
+    code_until: float = float("-inf")
+    round_is_over: bool = False
+
+    def show_qr(self, qr: QrCode) -> None:
+        """Put a QR on offer and answer everybody who waits for one."""
+        self.qr = qr
+        for waiter in self.qr_waiters:
+            waiter.answer(qr)
+        self.qr_waiters.clear()
+
+    def await_qr(self, waiter: ReplySlot[QrCode], now_ms: int) -> None:
+        """Answer `waiter` with the QR on offer, now or as soon as there is one."""
+        if self.qr is not None and self.qr.expires_at > now_ms:
+            waiter.answer(self.qr)
+        else:
+            self.qr_waiters.append(waiter)
+
+    def next_request(self) -> CodeRequest | None:
+        """Take the next request for a linking code, unless one is being served."""
+        if self.in_flight is None and self.code_requests:
+            self.in_flight = self.code_requests.popleft()
+            return self.in_flight
+        return None
+
+    def settle_code(self, outcome: PairCode | CommandRefused) -> None:
+        """Answer or refuse the request being served."""
+        request, self.in_flight = self.in_flight, None
+        if request is None:
+            return
+        if isinstance(outcome, PairCode):
+            request.reply.answer(outcome)
+        else:
+            request.reply.refuse(outcome)
+
+    def interrupt(self) -> None:
+        """The connection ended: its offers are void, a request being served goes back to the queue."""
+        if self.in_flight is not None:
+            self.code_requests.appendleft(self.in_flight)
+        self.qr = self.code = self.in_flight = None
+        self.code_until, self.round_is_over = float("-inf"), False
+
+    def close(self, refusal: CommandRefused) -> None:
+        """Pairing is over: refuse everybody who still waits."""
+        self.interrupt()
+        for waiter in self.qr_waiters:
+            waiter.refuse(refusal)
+        for request in self.code_requests:
+            request.reply.refuse(refusal)
+        self.qr_waiters.clear()
+        self.code_requests.clear()

@@ -1,0 +1,119 @@
+"""What every instance actor is given: the writer, the reads, the way out, and the house's shared limits.
+
+Rule: an actor reaches nothing that is not in here, so a test builds the same value with whatever it wants to observe.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from actors.writer import Writer
+from whatisup.errors import AtCapacity
+from whatisup.lifecycle import should_run
+from whatisup.protocol import ClientProfile
+from whatisup.store import Database, Instance, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A WhatsApp to connect to: the websocket's URL, the Noise root (32 bytes) it must prove, and the TLS context."""
+
+    url: str
+    root_public: bytes
+    tls: ssl.SSLContext | None
+
+
+class ConnectGate:
+    """A token bucket over login attempts, first come first served, so that a thousand instances do not storm.
+
+    `rate` is attempts a second; up to one second's worth may go at once.
+    """
+
+    __slots__ = ("_next_at", "_period_s", "_slack_s")
+
+    def __init__(self, rate: float) -> None:
+        self._period_s = 1.0 / rate
+        self._slack_s = 1.0
+        self._next_at = float("-inf")
+
+    async def wait(self) -> None:
+        """Take the next token, waiting until it is due; a cancelled waiter's token is lost."""
+        now = trio.current_time()
+        self._next_at = max(self._next_at, now - self._slack_s) + self._period_s
+        await trio.sleep_until(max(now, self._next_at - self._period_s))
+
+
+class Member(Protocol):
+    """What the fleet shows of a running actor."""
+
+    @property
+    def row(self) -> Instance:
+        """The instance as last committed."""
+
+    @property
+    def last_frame_at(self) -> int | None:
+        """When the last frame came (unix milliseconds)."""
+
+    @property
+    def revision(self) -> int:
+        """Grows with every commit begun or done, so that a reader can tell whether a row it read is still current."""
+
+
+class Fleet:
+    """The running actors by instance id, and the room there is for more."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self.max_sessions = max_sessions
+        self.members: dict[str, Member] = {}
+
+    def sessions(self) -> int:
+        """How many members own a socket or are trying to get one."""
+        return sum(1 for member in self.members.values() if should_run(member.row.status))
+
+    def require_room(self) -> None:
+        """Refuse a new session when the process is full.
+
+        Raises:
+            AtCapacity: `MAX_SESSIONS_PER_WORKER` sessions run already.
+        """
+        if self.sessions() >= self.max_sessions:
+            raise AtCapacity(
+                f"this process runs {self.max_sessions} sessions, its MAX_SESSIONS_PER_WORKER; stop one or raise it"
+            )
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the fleet has been through since the process started; the metrics page reads it."""
+
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reconnects: Counter[str] = field(default_factory=Counter)
+    dropped_frames: int = 0
+    client_expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an instance actor works with.
+
+    `endpoint` gives the WhatsApp of a mode, or None while it is not up; `unix_ms` is the wall clock; `entropy` returns
+    that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2.
+    """
+
+    writer: Writer
+    database: Database
+    endpoint: Callable[[Mode], Endpoint | None]
+    gates: Mapping[Mode, ConnectGate]
+    profile: ClientProfile
+    fleet: Fleet
+    counts: Counts
+    unix_ms: Callable[[], int]
+    entropy: Callable[[int], bytes]
+    jitter: Callable[[], float]
+    threads: trio.CapacityLimiter

@@ -1,0 +1,150 @@
+"""The root of the running system: finds the actor of an instance, and keeps supervisor and heartbeat alive.
+
+Rule: the API asks downward, by instance id, and never holds an actor. An instance that should not run has no actor until
+somebody asks it something; the actor then lives for as long as there is something to run or to answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import structlog
+import trio
+
+from actors.bus import Bus
+from actors.heartbeat import Heartbeat, Pulse
+from actors.instance import ConnectGate, Counts, Endpoint, Fleet, Services, run_instance
+from actors.messages import Command, Wake
+from actors.supervisor import Slot, Supervisor
+from actors.writer import Writer
+from whatisup.errors import CommandRefused
+from whatisup.lifecycle import Trigger
+from whatisup.protocol import ClientProfile, ClientVersion
+from whatisup.settings import Settings
+from whatisup.store import Database, Mode, instances
+
+log = structlog.get_logger(__name__)
+
+Reply = TypeVar("Reply")
+
+# Key generation and PBKDF2 at once; two cores are common, and the writer needs one.
+CRYPTO_THREADS = 2
+__all__ = ["Health", "System"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the operator sees at a glance; counts are of running actors by (mode, status)."""
+
+    sessions: Counter[tuple[str, str]]
+    slots: int
+    crash_looping: int
+    heartbeat_age_s: float | None
+    loop_lag_s: float
+    worst_loop_lag_s: float
+    clock_jumps: int
+
+
+class System:
+    """The supervised fleet of one process over one store."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        writer: Writer,
+        bus: Bus,
+        endpoint: Callable[[Mode], Endpoint | None],
+        unix_ms: Callable[[], int],
+        entropy: Callable[[int], bytes],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.database = database
+        self.writer = writer
+        self.bus = bus
+        self.counts = Counts()
+        self.fleet = Fleet(settings.max_sessions)
+        version = ClientVersion.parse(settings.client_version) if settings.client_version else None
+        self.profile = ClientProfile() if version is None else ClientProfile(version=version)
+        self._supervisor = Supervisor(jitter)
+        self._services = Services(
+            writer=writer,
+            database=database,
+            endpoint=endpoint,
+            gates={
+                Mode.LIVE: ConnectGate(settings.connects_per_s_live),
+                Mode.TEST: ConnectGate(settings.connects_per_s_test),
+            },
+            profile=self.profile,
+            fleet=self.fleet,
+            counts=self.counts,
+            unix_ms=unix_ms,
+            entropy=entropy,
+            jitter=jitter,
+            threads=trio.CapacityLimiter(CRYPTO_THREADS),
+        )
+        self._heartbeat = Heartbeat(
+            interval_s=settings.heartbeat_interval_ms / 1000,
+            database=database,
+            writer=writer,
+            supervisor=self._supervisor,
+            fleet=self.fleet,
+            ensure=self.ensure,
+            wake=self._wake,
+            unix_ms=unix_ms,
+            client_version=str(self.profile.version),
+        )
+
+    @property
+    def pulse(self) -> Pulse:
+        """The heartbeat's own figures."""
+        return self._heartbeat.pulse
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Resume every instance that should run, and keep them until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._supervisor.run)
+            for row in await self.database.read(instances.runnable):
+                self.ensure(row.id)
+            await nursery.start(self._heartbeat.run)
+            task_status.started()
+            log.info("system.started", instances=len(self._supervisor))
+
+    def ensure(self, instance_id: str) -> Slot:
+        """The running slot of an instance, started if need be."""
+        return self._supervisor.ensure(instance_id, partial(run_instance, services=self._services))
+
+    async def ask(self, instance_id: str, command: Command[Reply]) -> Reply:
+        """Hand `command` to the instance's actor and wait for its reply; cancelling does not withdraw the command.
+
+        The caller has checked that the instance exists and is the asker's.
+
+        Raises:
+            CommandRefused: the actor's refusal, a full inbox, or an actor that ended first.
+        """
+        return await self.ensure(instance_id).mailbox.ask(command)
+
+    def health(self) -> Health:
+        """Count what runs."""
+        pulse = self.pulse
+        return Health(
+            sessions=Counter((str(m.row.mode), str(m.row.status)) for m in self.fleet.members.values()),
+            slots=len(self._supervisor),
+            crash_looping=sum(1 for slot in self._supervisor.slots() if slot.is_crash_looping),
+            heartbeat_age_s=pulse.age_s(trio.current_time()),
+            loop_lag_s=pulse.loop_lag_s,
+            worst_loop_lag_s=pulse.worst_loop_lag_s,
+            clock_jumps=pulse.clock_jumps,
+        )
+
+    async def _wake(self, instance_id: str, trigger: Trigger) -> None:
+        """Tell an instance that a timer has passed; one that cannot listen now is told at the next beat."""
+        try:
+            await self.ask(instance_id, Wake(trigger))
+        except CommandRefused:
+            log.info("system.wake_refused", instance_id=instance_id, trigger=trigger)
