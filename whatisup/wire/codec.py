@@ -195,11 +195,11 @@ def _write_bytes(out: bytearray, data: bytes) -> None:
     elif length < 0x100000:
         out.append(_BINARY_20)
         out += length.to_bytes(3, "big")
-    elif length < 0x80000000:
+    elif length <= MAX_INFLATED:
         out.append(_BINARY_32)
         out += length.to_bytes(4, "big")
     else:
-        raise LocalProtocolError("a value holds less than 2 GiB")
+        raise LocalProtocolError(f"a value holds at most {MAX_INFLATED} bytes")
     out += data
 
 
