@@ -1,0 +1,145 @@
+"""What can go wrong for a client, as data: every code, its HTTP status, and which error class leads to it.
+
+Rule: a client sees a code from `CODES` and a sentence written for people. The text of an error nobody foresaw never
+leaves the process; it is logged and the client gets `internal_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from werkzeug.exceptions import HTTPException
+
+from actors.supervisor import leaves
+from whatisup import errors as e
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One public error code: its HTTP status, what it means, and after how many seconds to try again (if it helps)."""
+
+    status: int
+    meaning: str
+    retry_after_s: int | None = None
+
+
+CODES: Mapping[str, Code] = {
+    "auth_missing": Code(401, "No Authorization header came with the request."),
+    "auth_malformed": Code(401, "The Authorization header is not `Bearer <key>` with a key of our format."),
+    "auth_invalid": Code(401, "The key matches no active key."),
+    "auth_expired": Code(401, "The key was revoked or has expired."),
+    "instance_scoped_key": Code(403, "The key is bound to one instance and the route spans several."),
+    "operator_only": Code(403, "The route needs the operator token or a loopback peer."),
+    "not_found": Code(404, "No such route or resource for this key."),
+    "instance_not_found": Code(404, "No such instance for this key."),
+    "phone_not_found": Code(404, "No such sandbox phone for this key."),
+    "fault_not_found": Code(404, "No such sandbox fault for this key."),
+    "method_not_allowed": Code(405, "The route exists, but not with this method."),
+    "request_timeout": Code(408, "The body did not arrive in time."),
+    "session_exists": Code(409, "A phone is already linked; log out first."),
+    "invalid_lifecycle_transition": Code(409, "The instance's state does not allow this now."),
+    "pairing_ended": Code(409, "Pairing ended while the request waited; ask again to start over."),
+    "command_refused": Code(409, "The instance cannot do that now."),
+    "idempotency_in_progress": Code(409, "The first request with this Idempotency-Key has not ended yet.", 2),
+    "idempotency_mismatch": Code(409, "This Idempotency-Key was used with another body."),
+    "sandbox_refused": Code(409, "The sandbox's phone could not do that now."),
+    "body_too_large": Code(413, "The body is larger than the server takes."),
+    "unsupported_media_type": Code(415, "The body must be application/json."),
+    "invalid_json": Code(400, "The body is not JSON."),
+    "bad_request": Code(400, "The request cannot be understood."),
+    "bad_cursor": Code(400, "The cursor is not one that this list handed out."),
+    "validation_failed": Code(422, "A field or parameter is wrong; `details` names it."),
+    "internal_error": Code(500, "We failed; the request id finds the log line."),
+    "pair_code_failed": Code(502, "WhatsApp refused to hand out a linking code."),
+    "no_qr": Code(503, "No QR is on offer yet.", 2),
+    "worker_at_capacity": Code(503, "The process holds as many sessions as it may.", 30),
+    "mailbox_full": Code(503, "Too many commands are waiting for this instance.", 1),
+    "instance_restarting": Code(503, "The instance is being restarted; the command may not have been carried out.", 1),
+    "too_many_streams": Code(503, "The customer holds as many event streams as it may.", 10),
+    "store_unavailable": Code(503, "The database cannot be reached or written right now.", 5),
+    "sandbox_unavailable": Code(503, "The sandbox is not running or does not answer.", 2),
+    "draining": Code(503, "The server is shutting down.", 5),
+}
+
+# The one table from error class to code; a test walks the taxonomy and finds every class of it here.
+ERRORS: Mapping[type[Exception], str] = {
+    e.CommandRefused: "command_refused",
+    e.UnknownInstance: "instance_not_found",
+    e.SessionExists: "session_exists",
+    e.InvalidTransition: "invalid_lifecycle_transition",
+    e.PairingEnded: "pairing_ended",
+    e.PairCodeFailed: "pair_code_failed",
+    e.AtCapacity: "worker_at_capacity",
+    e.MailboxFull: "mailbox_full",
+    e.ActorStopped: "instance_restarting",
+    e.Fenced: "instance_restarting",
+    e.StoreUnavailable: "store_unavailable",
+    e.StoreError: "store_unavailable",
+    # Not the client's business: a key is missing, or a row was tampered with.
+    e.SecretsError: "internal_error",
+    e.SealBroken: "internal_error",
+}
+
+# Errors whose own words are written for the caller; all others get the code's meaning.
+_SPEAKING: tuple[type[Exception], ...] = (e.CommandRefused,)
+
+_HTTP: Mapping[int, str] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Problem(e.WhatIsUpError):
+    """A 4xx or 5xx on its way out: a code of `CODES`, a sentence, and details that depend on the code."""
+
+    def __init__(self, code: str, message: str | None = None, **details: object) -> None:
+        super().__init__(message or CODES[code].meaning)
+        self.code = code
+        self.details = details
+        self.headers: dict[str, str] = {}
+        retry_after_s = CODES[code].retry_after_s
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = str(retry_after_s)
+        if self.status == 401:
+            self.headers["WWW-Authenticate"] = "Bearer"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the code."""
+        return CODES[self.code].status
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The `error` object of the envelope."""
+        body: dict[str, object] = {"code": self.code, "message": str(self)}
+        return body | {"details": self.details} if self.details else body
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Say what a client is told about `error`; a group speaks through its first leaf."""
+    leaf = next(leaves(error))
+    if isinstance(leaf, Problem):
+        return leaf
+    if isinstance(leaf, HTTPException):
+        return _http_problem(leaf)
+    code = next((ERRORS[kind] for kind in type(leaf).__mro__ if kind in ERRORS), None)
+    if code is None:
+        return Problem("internal_error")
+    if isinstance(leaf, e.PairingEnded):
+        return Problem(code, str(leaf), status=leaf.state, detail=leaf.detail)
+    if isinstance(leaf, e.InvalidTransition):
+        return Problem(code, str(leaf), status=leaf.state, remedy=leaf.remedy)
+    return Problem(code, str(leaf) if isinstance(leaf, _SPEAKING) else None)
+
+
+def _http_problem(error: HTTPException) -> Problem:
+    status = error.code or 500
+    problem = Problem(_HTTP.get(status, "bad_request" if status < 500 else "internal_error"))
+    for name, value in error.get_headers():
+        if name == "Allow":
+            problem.headers[name] = value
+    return problem

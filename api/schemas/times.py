@@ -1,0 +1,18 @@
+"""Unix milliseconds as the API writes them: ISO 8601, UTC, always with milliseconds and a Z."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def iso(at: int) -> str:
+    """Write unix milliseconds as `2026-05-01T12:34:56.000Z`."""
+    moment = _EPOCH + timedelta(milliseconds=at)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1000:03d}Z"
+
+
+def iso_or_none(at: int | None) -> str | None:
+    """Write unix milliseconds, or null."""
+    return None if at is None else iso(at)
