@@ -1,0 +1,248 @@
+"""The guided tour: one number's life, scene by scene, by HTTP only.
+
+Rule: a scene holds or fails by what the API and the event log say; nothing is taken from inside the gateway.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from api.demo.client import Client, Json, Refused, Unreachable
+from api.demo.gateway import HOST, Gateway, GatewayFailed
+from api.demo.journal import Journal, Seen
+from api.demo.stage import Result, Stage
+
+QUICK_S = 30.0
+# A silent socket is found by the keepalive: a ping at most each 30 s, 10 s for its answer, one more ping, 10 s again.
+HALF_OPEN_S = 75.0
+
+
+class SceneFailed(Exception):
+    """Something did not happen, or should not have."""
+
+
+@dataclass(slots=True)
+class Tour:
+    """The running tour: the gateway it drives, what it has seen so far, and the number it is about."""
+
+    gateway: Gateway
+    stage: Stage
+    api: Client = field(init=False)
+    journal: Journal = field(init=False)
+    started_at: float = field(default_factory=trio.current_time)
+    instance_id: str = ""
+    number: str = ""
+
+    async def open(self, nursery: trio.Nursery) -> None:
+        """Start the gateway and follow its event log."""
+        with self.stage.waiting("starting the gateway and its sandbox"):
+            await self.gateway.start()
+            await self.gateway.wait_ready()
+        self.api = Client(HOST, self.gateway.port, self.gateway.test_key())
+        self.journal = Journal(self.api, self._show)
+        await nursery.start(self.journal.follow)
+
+    def _show(self, seen: Seen) -> None:
+        """Print a transition as it comes."""
+        if seen.name != "instance.status":
+            return
+        data = seen.data
+        why = " · ".join(data[name] for name in ("reason", "detail") if data[name])
+        clock = self.stage.colour(f"{seen.at - self.started_at:6.1f} s", "dim")
+        move = f"{data['previous_status']} -> {self.stage.colour(data['status'], 'cyan')}"
+        self.stage.remark(f"{clock}  {move}" + (f"   ({why})" if why else ""))
+
+    async def expect_status(self, status: str, *, since: int, within_s: float = QUICK_S) -> Seen:
+        """Wait for the transition to `status`, or fail the scene."""
+        with trio.move_on_after(within_s), self.stage.waiting(f"waiting for {status}"):
+            return await self.journal.first(lambda seen: seen.is_status(status), since=since)
+        raise SceneFailed(f"no transition to {status} within {within_s:g} s")
+
+    async def instance(self) -> Json:
+        """The instance as the API shows it."""
+        return await self.api.call("GET", f"/v1/instances/{self.instance_id}")
+
+    async def act(self, action: str, body: Json | None = None) -> Json:
+        """POST to a route of the instance."""
+        return await self.api.call("POST", f"/v1/instances/{self.instance_id}/{action}", body or {})
+
+    async def phone(self, action: str) -> Json:
+        """Let the simulated phone do something about our instance."""
+        return await self.api.call(
+            "POST", f"/v1/sandbox/phones/{self.number}/{action}", {"instance_id": self.instance_id}
+        )
+
+    async def resumed(self, since: int, *, notice_s: float = QUICK_S) -> tuple[float, str]:
+        """Wait until the instance noticed a loss and is back; the seconds in between, and a remark."""
+        asked_at = trio.current_time()
+        lost = await self.expect_status("reconnecting", since=since, within_s=notice_s)
+        back = await self.expect_status("connected", since=since, within_s=60.0)
+        await self.check_connected()
+        noticed_s = max(0.0, lost.at - asked_at)
+        return back.at - lost.at, f"noticed after {noticed_s:.1f} s"
+
+    async def check_connected(self) -> None:
+        """The API must say what the events said."""
+        row = await self.instance()
+        check(row["status"] == "connected", f"the API says {row['status']}")
+        check(row["phone_number"] == self.number, "the API shows another phone number")
+
+
+def check(holds: bool, otherwise: str) -> None:
+    """Fail the scene unless `holds`."""
+    if not holds:
+        raise SceneFailed(otherwise)
+
+
+Outcome = tuple[float | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A heading, a sentence about what is going to happen, and the play."""
+
+    title: str
+    about: str
+    play: Callable[[Tour], Awaitable[Outcome]]
+    slug: str
+
+
+async def create(tour: Tour) -> Outcome:
+    """Make an instance; it is pending and costs no socket."""
+    row = await tour.api.call("POST", "/v1/instances", {"name": "the tour's number"})
+    tour.instance_id = row["id"]
+    check(row["status"] == "pending", f"a new instance is {row['status']}")
+    tour.stage.remark(f"{row['id']} is {row['status']}")
+    return None, ""
+
+
+async def pair_by_qr(tour: Tour) -> Outcome:
+    """Draw the QR, let the sandbox's phone scan it."""
+    tour.number = (await tour.api.call("POST", "/v1/sandbox/phones", {"name": "Ada"}))["number"]
+    since = tour.journal.mark()
+    with tour.stage.waiting("waiting for a QR"):
+        picture = await tour.api.ask("GET", f"/v1/instances/{tour.instance_id}/qr", accept="text/plain")
+    check(picture.status == 200, f"no QR: {picture.status} {picture.text[:200]}")
+    for line in picture.text.splitlines():
+        tour.stage.remark(line)
+    tour.stage.remark(f"The sandbox's phone {tour.number} scans it.")
+    scanned_at = trio.current_time()
+    await tour.phone("scan")
+    connected = await tour.expect_status("connected", since=since)
+    await tour.check_connected()
+    return connected.at - scanned_at, "from the scan to connected"
+
+
+def fault(name: str, notice_s: float = QUICK_S) -> Callable[[Tour], Awaitable[Outcome]]:
+    """A scene that arms a fault of the sandbox once and waits for the way back."""
+
+    async def play(tour: Tour) -> Outcome:
+        since = tour.journal.mark()
+        await tour.api.call("POST", "/v1/sandbox/faults", {"name": name, "instance_id": tour.instance_id})
+        return await tour.resumed(since, notice_s=notice_s)
+
+    return play
+
+
+async def restart_sandbox(tour: Tour) -> Outcome:
+    """SIGKILL to the sandbox child; the gateway starts it again from its state file."""
+    since = tour.journal.mark()
+    before = await tour.gateway.sandbox_pid()
+    tour.stage.remark(f"SIGKILL to the sandbox, process {before}.")
+    os.kill(before, signal.SIGKILL)
+    outcome = await tour.resumed(since)
+    check(await tour.gateway.sandbox_pid() != before, "the sandbox has the same process id as before")
+    return outcome
+
+
+async def restart_gateway(tour: Tour) -> Outcome:
+    """SIGKILL to the gateway, and a new one on the same store: connected again without a scan."""
+    since = tour.journal.mark()
+    killed_at = trio.current_time()
+    tour.stage.remark("SIGKILL to the gateway; then it is started again.")
+    await tour.gateway.kill()
+    await tour.gateway.start()
+    with tour.stage.waiting("waiting until the gateway serves again"):
+        await tour.gateway.wait_ready()
+    ready_s = trio.current_time() - killed_at
+    connected = await tour.expect_status("connected", since=since)
+    await tour.check_connected()
+    check(tour.journal.reopened > 0, "the event stream never broke")
+    return connected.at - killed_at, f"serving after {ready_s:.1f} s; the event stream resumed without a gap"
+
+
+async def unlink(tour: Tour) -> Outcome:
+    """The phone removes the device: disconnected, nothing left to resume."""
+    since = tour.journal.mark()
+    unlinked_at = trio.current_time()
+    await tour.phone("unlink")
+    seen = await tour.expect_status("disconnected", since=since)
+    check(seen.data["reason"] == "logout", f"the reason is {seen.data['reason']}")
+    row = await tour.instance()
+    check(row["status"] == "disconnected", f"the API says {row['status']}")
+    check(row["phone_number"] is None, "the instance still has a phone number")
+    try:
+        await tour.act("start")
+    except Refused as error:
+        tour.stage.remark(f"POST …/start is refused: {error}")
+        check(error.status == 409, "start is refused with another status than 409")
+    else:
+        raise SceneFailed("start was accepted though there is nothing to resume")
+    return seen.at - unlinked_at, "auth state gone"
+
+
+async def pair_by_code(tour: Tour) -> Outcome:
+    """The same instance again, by typing eight characters into the phone."""
+    since = tour.journal.mark()
+    with tour.stage.waiting("waiting for a linking code"):
+        code = (await tour.act("pair-code", {"phone_number": tour.number}))["code"]
+    tour.stage.remark(f"The linking code is {tour.stage.colour(code, 'bold')}; phone {tour.number} types it in.")
+    typed_at = trio.current_time()
+    linked = await tour.phone("scan")
+    check(linked["method"] == "linking_code", f"the phone linked by {linked['method']}")
+    connected = await tour.expect_status("connected", since=since)
+    await tour.check_connected()
+    return connected.at - typed_at, "from the code to connected"
+
+
+SCENES: tuple[Scene, ...] = (
+    Scene("Create an instance", "One instance is one phone number. It costs no socket yet.", create, "create"),
+    Scene("Pair by QR", "This is what a real phone would scan under Linked devices.", pair_by_qr, "qr"),
+    Scene("Fault: drop", "The TCP connection is reset.", fault("drop"), "drop"),
+    Scene(
+        "Fault: half-open",
+        "The socket stays open and nothing comes any more; the keepalive finds out within 50 s.",
+        fault("half-open", HALF_OPEN_S),
+        "half-open",
+    ),
+    Scene("Fault: stream-503", "The server says that it is unavailable.", fault("stream-503"), "stream-503"),
+    Scene("Fault: stream-515", "The server asks for a restart: back at once.", fault("stream-515"), "stream-515"),
+    Scene(
+        "Sandbox restart", "The sandbox is killed; what it remembers is in its state file.", restart_sandbox, "sandbox"
+    ),
+    Scene("Gateway restart", "The gateway itself is killed.", restart_gateway, "gateway"),
+    Scene("Unlink on the phone", "The phone removes the linked device.", unlink, "unlink"),
+    Scene("Pair by linking code", "Unlinked is not deleted: the same instance pairs again.", pair_by_code, "code"),
+)
+
+
+async def play(tour: Tour, scenes: Sequence[Scene]) -> list[Result]:
+    """Play the scenes in order; after one that failed the others are not played, since each builds on the last."""
+    results: list[Result] = []
+    for number, scene in enumerate(scenes, 1):
+        tour.stage.heading(f"{number}/{len(scenes)}  {scene.title}")
+        tour.stage.remark(scene.about)
+        try:
+            seconds, remark = await scene.play(tour)
+        except (SceneFailed, Refused, Unreachable, GatewayFailed) as error:
+            tour.stage.remark(tour.stage.colour(f"failed: {error}", "red"))
+            results.append(Result(scene.title, "failed", None, str(error)))
+            return results + [Result(left.title, "not played") for left in scenes[number:]]
+        tour.stage.remark(tour.stage.colour("ok", "green") + (f"  {seconds:.2f} s" if seconds is not None else ""))
+        results.append(Result(scene.title, "ok", seconds, remark))
+    return results
