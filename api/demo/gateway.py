@@ -45,9 +45,7 @@ class Gateway:
     folder: Path
     port: int = field(default_factory=free_port)
     process: trio.Process | None = None
-
-    def __post_init__(self) -> None:
-        (self.folder / "secrets_key").write_text(secrets.token_urlsafe(32))
+    _secrets_key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     @property
     def client(self) -> Client:
@@ -79,7 +77,7 @@ class Gateway:
             "WHATISUP_HOST": HOST,
             "WHATISUP_PORT": str(self.port),
             "DATABASE_URL": f"sqlite:///{self.folder / 'demo.db'}",
-            "SECRETS_KEY": (self.folder / "secrets_key").read_text(),
+            "SECRETS_KEY": self._secrets_key,
         }
 
     async def wait_ready(self) -> None:
