@@ -1,12 +1,12 @@
 """The supervisor's pulse: last-seen times, the two-way reconcile, and the timers that outlive a process.
 
-Rule: the store says what should run, the supervisor what does, and every beat makes the second equal the first. A slot in
-backoff counts as running; a slot that has committed since its row was read is judged at the next beat.
+Rule: the store says what should run, the supervisor what does, and every beat makes the second equal the first. A slot
+in backoff counts as running; a slot that has committed since its row was read is judged at the next beat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -51,7 +51,7 @@ class Heartbeat:
         supervisor: Supervisor,
         fleet: Fleet,
         ensure: Callable[[str], object],
-        wake: Callable[[str, Trigger], Awaitable[None]],
+        wake: Callable[[str, Trigger], None],
         unix_ms: Callable[[], int],
         client_version: str,
     ) -> None:
@@ -90,7 +90,7 @@ class Heartbeat:
         await self._touch()
         await self._reconcile()
         for instance_id in await self._database.read(instances.expired_bans, now_ms):
-            await self._wake(instance_id, Trigger.BAN_EXPIRED)
+            self._wake(instance_id, Trigger.BAN_EXPIRED)
         await self._follow_client_version()
         await self._writer.call(_expire, now_ms)
         self.pulse.beat_at = trio.current_time()
@@ -131,7 +131,7 @@ class Heartbeat:
         """Let instances that were refused as outdated try again once the version they announce has changed."""
         outdated = await self._database.read(instances.outdated, self._client_version)
         for instance_id in outdated:
-            await self._wake(instance_id, Trigger.VERSION_CHANGED)
+            self._wake(instance_id, Trigger.VERSION_CHANGED)
 
     def _watch_the_clock(self) -> None:
         """Notice a wall clock that was set: stored deadlines are judged by it."""

@@ -108,6 +108,15 @@ class Mailbox:
             MailboxFull: too many commands are waiting.
             CommandRefused: what the actor answered, or `ActorStopped`.
         """
+        return await self.post(command).wait()
+
+    def post(self, command: Command[R]) -> ReplySlot[R]:
+        """Send `command` without waiting; the slot is where its reply will be.
+
+        Raises:
+            ActorStopped: the inbox is closed.
+            MailboxFull: too many commands are waiting.
+        """
         if self._is_closed:
             raise ActorStopped("the instance is shutting down; try again in a moment")
         if self._commands >= MAX_COMMANDS:
@@ -115,7 +124,7 @@ class Mailbox:
         envelope = Envelope(command)
         self._commands += 1
         self._push(envelope)
-        return await envelope.reply.wait()
+        return envelope.reply
 
     def tell(self, notice: Notice) -> None:
         """Leave a notice without waiting for room."""

@@ -1,7 +1,7 @@
 """The root of the running system: finds the actor of an instance, and keeps supervisor and heartbeat alive.
 
-Rule: the API asks downward, by instance id, and never holds an actor. An instance that should not run has no actor until
-somebody asks it something; the actor then lives for as long as there is something to run or to answer.
+Rule: the API asks downward, by instance id, and never holds an actor. An instance that should not run has no actor
+until somebody asks it something; the actor then lives for as long as there is something to run or to answer.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ class System:
             clock_jumps=pulse.clock_jumps,
         )
 
-    async def _wake(self, instance_id: str, trigger: Trigger) -> None:
+    def _wake(self, instance_id: str, trigger: Trigger) -> None:
         """Tell an instance that a timer has passed; one that cannot listen now is told at the next beat."""
         try:
-            await self.ask(instance_id, Wake(trigger))
+            self.ensure(instance_id).mailbox.post(Wake(trigger))
         except CommandRefused:
             log.info("system.wake_refused", instance_id=instance_id, trigger=trigger)

@@ -1,0 +1,130 @@
+"""Slots: a crash restarts in place, disturbs nobody, and a loop is slowed down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.messages import Stop
+from actors.supervisor import INTENSITY, LOOPING_BACKOFF_S, RestartPolicy, Slot, Supervisor
+from whatisup.errors import Fenced, StoreUnavailable
+from whatisup.store import Origin
+
+
+@pytest.fixture
+async def supervisor(nursery: trio.Nursery) -> Supervisor:
+    supervisor = Supervisor(jitter=lambda: 1.0)
+    await nursery.start(supervisor.run)
+    return supervisor
+
+
+async def until(condition: object, timeout_s: float = 1000) -> None:
+    assert callable(condition)
+    with trio.fail_after(timeout_s):
+        while not condition():
+            await trio.sleep(0.25)
+
+
+async def test_a_crashing_slot_restarts_and_its_siblings_do_not_notice(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    runs: Counter[str] = Counter()
+
+    async def steady(slot: Slot) -> None:
+        runs[slot.key] += 1
+        await trio.sleep_forever()
+
+    async def shaky(slot: Slot) -> None:
+        runs[slot.key] += 1
+        raise ZeroDivisionError
+
+    siblings = [supervisor.ensure(f"steady-{n}", steady) for n in range(20)]
+    slot = supervisor.ensure("shaky", shaky)
+    await until(lambda: runs["shaky"] == 4)
+    assert slot.restarts >= 3
+    assert [sibling.restarts for sibling in siblings] == [0] * 20
+    assert all(runs[sibling.key] == 1 for sibling in siblings)
+
+
+async def test_a_crash_loop_backs_off_long(autojump_clock: MockClock, supervisor: Supervisor) -> None:
+    times: list[float] = []
+
+    async def shaky(slot: Slot) -> None:
+        times.append(trio.current_time())
+        raise ZeroDivisionError
+
+    slot = supervisor.ensure("shaky", shaky)
+    await until(lambda: len(times) == INTENSITY + 2)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps[-1] == pytest.approx(LOOPING_BACKOFF_S)
+    assert max(gaps[:-1]) < LOOPING_BACKOFF_S / 2
+    slot.stop()
+    await slot.done.wait()
+
+
+async def test_a_slot_that_ends_well_is_forgotten(autojump_clock: MockClock, supervisor: Supervisor) -> None:
+    async def brief(slot: Slot) -> None:
+        await trio.sleep(1)
+
+    slot = supervisor.ensure("brief", brief)
+    assert supervisor.ensure("brief", brief) is slot
+    await slot.done.wait()
+    assert supervisor.get("brief") is None
+    assert supervisor.ensure("brief", brief) is not slot
+
+
+async def test_commands_that_wait_through_a_crash_reach_the_successor(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    lives: list[int] = []
+
+    async def body(slot: Slot) -> None:
+        lives.append(1)
+        if len(lives) == 1:
+            raise ZeroDivisionError
+        envelope = await slot.mailbox.receive()
+        envelope.reply.answer(None)  # type: ignore[union-attr]  # only commands are sent here
+
+    slot = supervisor.ensure("one", body)
+    with trio.fail_after(60):
+        await slot.mailbox.ask(Stop(Origin("test")))
+    assert len(lives) == 2
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), Fenced("older incarnation")])
+async def test_a_fence_or_a_store_that_is_down_is_no_crash_loop(
+    autojump_clock: MockClock, supervisor: Supervisor, error: Exception
+) -> None:
+    runs = 0
+
+    async def body(slot: Slot) -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 10:
+            raise error
+
+    slot = supervisor.ensure("one", body)
+    with trio.fail_after(60):
+        await slot.done.wait()
+    assert (runs, slot.is_crash_looping) == (10, False)
+
+
+async def test_stop_ends_a_slot_in_backoff(autojump_clock: MockClock, supervisor: Supervisor) -> None:
+    async def shaky(slot: Slot) -> None:
+        raise ZeroDivisionError
+
+    slot = supervisor.ensure("shaky", shaky)
+    await until(lambda: slot.restarts > INTENSITY)
+    with trio.fail_after(1):
+        await supervisor.stop("shaky")
+    assert supervisor.get("shaky") is None
+
+
+def test_restart_policy_grows_and_is_capped() -> None:
+    policy = RestartPolicy(base_s=1, cap_s=8)
+    assert [policy.delay_s(n, 1.0) for n in range(1, 6)] == [2, 4, 8, 8, 8]
+    assert policy.delay_s(INTENSITY + 1, 0.0) == LOOPING_BACKOFF_S / 2
