@@ -85,15 +85,15 @@ class Client:
         return reply.json()
 
     async def stream_events(
-        self, on_event: Callable[[Json], None], *, after: str | None, on_open: Callable[[], None]
+        self, on_event: Callable[[Json], None], *, after: str | None, on_open: Callable[[], None], names: str = "*"
     ) -> None:
-        """Read the event stream until it ends; `after` is the id of the last event already seen.
+        """Read the events called `names` until the stream ends; `after` is the id of the last event already seen.
 
         Raises:
             Refused, Unreachable: see `call`; the stream may be opened again after the last event seen.
         """
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
-        async with self._exchange("GET", "/v1/events", None, headers) as (status, chunks):
+        async with self._exchange("GET", f"/v1/events?events={names}", None, headers) as (status, chunks):
             if status != 200:
                 raise Refused(status, "stream", "the event stream was refused")
             on_open()

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,10 +41,15 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class Gateway:
-    """`whatisup serve` with everything under `folder`; the same port and store at each start."""
+    """`whatisup serve` with everything under `folder`; the same port and store at each start.
+
+    `settings` go beyond the few that the tour needs; `command` is what Python is told to run.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ("-m", "api.cli", "serve")
     process: trio.Process | None = None
     _secrets_key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
@@ -61,7 +67,7 @@ class Gateway:
         """Start the process; `wait_ready` says when it serves."""
         with self.log.open("ab") as log:
             self.process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "api.cli", "serve"],
+                [sys.executable, *self.command],
                 cwd=self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -78,6 +84,7 @@ class Gateway:
             "WHATISUP_PORT": str(self.port),
             "DATABASE_URL": f"sqlite:///{self.folder / 'demo.db'}",
             "SECRETS_KEY": self._secrets_key,
+            **self.settings,
         }
 
     async def wait_ready(self) -> None:

@@ -44,6 +44,7 @@ class Journal:
 
     client: Client
     on_event: Callable[[Seen], None]
+    names: str = "instance.*"
     entries: list[Seen] = field(default_factory=list)
     reopened: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
@@ -62,7 +63,7 @@ class Journal:
         while True:
             after = self.entries[-1].event["event_id"] if self.entries else None
             try:
-                await self.client.stream_events(self._add, after=after, on_open=on_open)
+                await self.client.stream_events(self._add, after=after, on_open=on_open, names=self.names)
             except (Unreachable, Refused):
                 if not opened:
                     raise

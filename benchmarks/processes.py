@@ -1,0 +1,84 @@
+"""The two processes under measurement: a sandbox of its own, over wss with a state file, and a gateway that uses it.
+
+Rule: loopback and a temporary folder only; each process is ended by its own id, whatever happens.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from api.demo.gateway import HOST, Gateway, free_port
+
+READY_S = 30.0
+# So that pacing, which protects a real server, is not what is measured.
+UNPACED = "10000"
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """`whatisup sandbox --tls --state`: the same port, authority and devices at each start."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: trio.Process | None = None
+
+    async def start(self) -> Mapping[str, str]:
+        """Start it and read the line that says it listens (`whatisup.control.Ready`)."""
+        state = str(self.folder / "sandbox.state")
+        words = ["sandbox", "--host", HOST, "--port", str(self.port), "--tls", "--state", state, "--json"]
+        with (self.folder / "sandbox.log").open("ab") as log:
+            self.process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "api.cli", *words],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        with trio.fail_after(READY_S):
+            return await self._read_ready(self.process)
+
+    async def _read_ready(self, process: trio.Process) -> Mapping[str, str]:
+        text = b""
+        if process.stdout is None:
+            raise RuntimeError("the sandbox has no output")
+        async for chunk in process.stdout:
+            text += chunk
+            try:
+                ready: Mapping[str, str] = json.loads(text)
+            except ValueError:
+                continue
+            return ready
+        raise RuntimeError(f"the sandbox ended before it listened; see {self.folder / 'sandbox.log'}")
+
+    async def kill(self) -> None:
+        """End it by SIGKILL and wait until it is gone."""
+        if self.process is not None:
+            self.process.kill()
+            with trio.CancelScope(shield=True):
+                await self.process.wait()
+
+
+def gateway_for(folder: Path, ready: Mapping[str, str], *, is_profiled: bool = False) -> Gateway:
+    """A gateway whose test instances live on the sandbox that said `ready`; default store, default heartbeat."""
+    certificate = folder / "sandbox.pem"
+    certificate.write_text(ready["tls_certificate"])
+    return Gateway(
+        folder,
+        settings={
+            "WHATISUP_SANDBOX_URL": ready["url"],
+            "WHATISUP_SANDBOX_ROOT_KEY": ready["root_public_key"],
+            "WHATISUP_SANDBOX_TOKEN": ready["token"],
+            "WHATISUP_SANDBOX_CA_FILE": str(certificate),
+            "WHATISUP_PACE_TEST": UNPACED,
+            "MALLOC_ARENA_MAX": "2",
+        },
+        command=("-m", "benchmarks.profiled", "serve") if is_profiled else ("-m", "api.cli", "serve"),
+    )
