@@ -13,6 +13,7 @@ from typing import Final
 
 from whatisup.jid import Jid
 from whatisup.lifecycle import Trigger
+from whatisup.protocol.stanzas.iq import parse_unix
 from whatisup.wire import Node
 
 T = Trigger
@@ -91,9 +92,8 @@ def build_success(lid: Jid, server_unix: int) -> Node:
 
 def parse_success(node: Node) -> Success:
     """Read an accepted login. Never raises: an unreadable LID or clock reads as none, the login stands."""
-    reader = node.reader()
-    lid = reader.optional_jid("lid")
-    return Success(lid if lid is not None and lid.is_lid else None, reader.optional_integer("t"))
+    lid = node.reader().optional_jid("lid")
+    return Success(lid if lid is not None and lid.is_lid else None, parse_unix(node))
 
 
 def build_failure(

@@ -22,7 +22,7 @@ from whatisup.crypto import KEY_LENGTH
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import LID_SERVER, PN_SERVER, SERVER, Jid
 from whatisup.protocol.adv import PairingRefused
-from whatisup.protocol.stanzas.iq import build_error, build_result, build_server_request
+from whatisup.protocol.stanzas.iq import build_error, build_result, build_server_request, parse_unix
 from whatisup.wire import Node
 
 MD_XMLNS: Final = "md"
@@ -162,7 +162,7 @@ def _parse_pair_success(request: Node) -> PairSuccess:
         lid,
         "" if platform is None else _name(platform) or "",
         None if biz is None else _name(biz),
-        _unix(request),
+        parse_unix(request),
     )
 
 
@@ -215,8 +215,3 @@ def _is_companion(jid: Jid, server: str) -> bool:
 def _name(node: Node) -> str | None:
     name = node.reader().optional_string("name")
     return None if name is None else name[:_MAX_NAME]
-
-
-def _unix(request: Node) -> int | None:
-    # A clock that cannot be read is no reason to refuse a pairing.
-    return request.reader().optional_integer("t")

@@ -12,6 +12,7 @@ from typing import Final
 
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import SERVER
+from whatisup.protocol.stanzas.iq import parse_unix
 from whatisup.wire import Node
 
 MAX_ROUTING_INFO: Final = 1024
@@ -136,9 +137,9 @@ def build_client_expiration(expires_at: int) -> Node:
 
 def parse_client_expiration(child: Node) -> int:
     """Read the unix seconds of a `client_expiration` child. Raises `RemoteProtocolError`."""
-    reader = child.reader()
-    expires_at = reader.integer("t")
-    reader.check()
+    expires_at = parse_unix(child)
+    if expires_at is None:
+        raise RemoteProtocolError("a client expiration without its time")
     return expires_at
 
 

@@ -36,6 +36,7 @@ ERROR_TEXTS: Final = {
 }
 
 _MAX_TEXT: Final = 200  # characters of a peer's error text that we keep
+_MAX_UNIX: Final = 2**33  # the year 2242; what lies beyond is no clock
 
 
 class IdSequence:
@@ -110,6 +111,12 @@ def parse_refusal(answer: Node) -> Refusal | None:
     reader = error.reader()
     code, text = reader.optional_integer("code"), reader.optional_string("text") or ""
     return Refusal(500 if code is None else code, text[:_MAX_TEXT], reader.optional_integer("backoff"))
+
+
+def parse_unix(node: Node, key: str = "t") -> int | None:
+    """Read a clock in unix seconds, `None` where it is absent or cannot be one. Never raises."""
+    unix = node.reader().optional_integer(key)
+    return unix if unix is not None and 0 <= unix < _MAX_UNIX else None
 
 
 def _answering(request: Node, kind: str) -> Attrs:
