@@ -22,7 +22,7 @@ from benchmarks.profiled import growth, request_snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one size gave, in bytes and seconds; `uss_all_resumed` is of a gateway that only resumed and paired nobody."""
+    """What one size gave, in bytes and seconds; `uss_all_resumed` is of a gateway that resumed and never paired."""
 
     instances: int
     uss_idle: int
