@@ -1,0 +1,10 @@
+"""A WhatsApp to develop against: a wire-compatible server with simulated phones, a control API and faults by name.
+
+Unmodified clients accept it. It binds loopback unless told otherwise, and nobody real is behind its numbers.
+"""
+
+from __future__ import annotations
+
+from whatisup.sandbox.run import TOKEN_VARIABLE, Options, main, serve_sandbox
+
+__all__ = ["TOKEN_VARIABLE", "Options", "main", "serve_sandbox"]

@@ -1,0 +1,158 @@
+"""A client's websocket: the bytes of its `Client` record on a real socket, with the two ways a socket misbehaves.
+
+Rule: this is the only place where a connection's wishes (`ending`, `is_half_open`, latency) become acts on a socket.
+One task reads, one writes; they share nothing but the record and a bell.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+import trio
+from wsproto.connection import Connection
+from wsproto.events import BytesMessage, CloseConnection, Ping
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from whatisup.sandbox.hub import Client, Ending
+from whatisup.sandbox.server import Server
+from whatisup.wire import MAX_FRAME
+
+LINGER_S: Final = 0.2
+"""Between the last stanza and the close: Baileys would otherwise see the close first."""
+
+MAX_MESSAGE: Final = MAX_FRAME + 9
+"""Largest websocket message in bytes: a whole frame with its length, and the prologue."""
+
+_READ: Final = 64 * 1024
+_WRITE_S: Final = 60.0  # a client that takes nothing for this long is dropped
+_TOO_BIG: Final = 1009
+
+
+class Socket:
+    """Serves one websocket until it ends."""
+
+    def __init__(self, stream: trio.abc.Stream, ws: Connection, server: Server) -> None:
+        self._stream = stream
+        self._ws = ws
+        self._server = server
+        self._bell = trio.Event()
+        self._scope = trio.CancelScope()
+        self._control = b""
+        self._message = 0
+        self._client = server.connect(self._wake)
+
+    async def serve(self, early: bytes) -> None:
+        """Read and write until either side ends it; then end the socket the way the record says.
+
+        `early` is what came in behind the upgrade request.
+        """
+        client = self._client
+        try:
+            with self._scope:
+                if early and not self._received(early):
+                    return
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read, nursery.cancel_scope)
+                    await self._write(client)
+                    nursery.cancel_scope.cancel()
+            while client.is_half_open and client.ending is None:
+                await self._ring()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the peer, or a reset of ours, was faster
+        finally:
+            self._server.disconnected(client)
+            if client.ending is Ending.RESET:
+                reset(self._stream)
+
+    def _wake(self) -> None:
+        self._bell.set()
+        # A writer or reader that is stuck in the socket would not hear the bell.
+        if self._client.ending is Ending.RESET or self._client.is_half_open:
+            self._scope.cancel()
+
+    async def _ring(self) -> None:
+        await self._bell.wait()
+        self._bell = trio.Event()
+
+    # reading
+
+    async def _read(self, both: trio.CancelScope) -> None:
+        while True:
+            data = await self._stream.receive_some(_READ)
+            if not data or not self._received(bytes(data)):
+                both.cancel()
+                return
+
+    def _received(self, data: bytes) -> bool:
+        try:
+            self._ws.receive_data(data)
+            for event in self._ws.events():
+                if isinstance(event, BytesMessage):
+                    self._message_part(event)
+                elif isinstance(event, Ping):
+                    self._control += self._ws.send(event.response())
+                    self._bell.set()
+                elif isinstance(event, CloseConnection):
+                    self._end(event.response())
+        except (RemoteProtocolError, LocalProtocolError):
+            return False
+        return True
+
+    def _message_part(self, part: BytesMessage) -> None:
+        self._message += len(part.data)
+        if self._message > MAX_MESSAGE:
+            self._end(CloseConnection(_TOO_BIG))
+        elif self._client.ending is None:
+            self._server.receive(self._client, bytes(part.data))
+        if part.message_finished:
+            self._message = 0
+
+    def _end(self, close: CloseConnection) -> None:
+        self._control += self._ws.send(close)
+        self._client.ending = self._client.ending or Ending.CLOSE
+        self._bell.set()
+
+    # writing
+
+    async def _write(self, client: Client) -> None:
+        while True:
+            data, self._control = self._control, b""
+            if pending := client.session.data_to_send():
+                try:
+                    data += self._ws.send(BytesMessage(pending))
+                except LocalProtocolError:
+                    return  # the peer has closed the websocket
+            if data:
+                await self._delay(client)
+                with trio.move_on_after(_WRITE_S) as patience:
+                    await self._stream.send_all(data)
+                if patience.cancelled_caught:
+                    client.ending = Ending.RESET
+                    return
+            elif client.ending is not None:
+                await self._close()
+                return
+            else:
+                await self._ring()
+
+    async def _delay(self, client: Client) -> None:
+        until, now = client.latency_until, self._server.hub.clock.monotonic()
+        if client.latency_s and (until is None or now < until):
+            await trio.sleep(client.latency_s)
+
+    async def _close(self) -> None:
+        await trio.sleep(LINGER_S)
+        try:
+            await self._stream.send_all(self._ws.send(CloseConnection(1000)))
+        except LocalProtocolError:
+            return  # the peer has closed it meanwhile
+
+
+def reset(stream: trio.abc.Stream) -> None:
+    """Cut a connection off with a TCP reset."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.socket.close()
