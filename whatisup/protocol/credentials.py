@@ -205,6 +205,9 @@ class _CredentialsRecord(msgspec.Struct, array_like=True, frozen=True):
         if any(len(key) != 32 for key in keys):
             raise ValueError("a key of another length")
 
+    def __repr__(self) -> str:
+        return "_CredentialsRecord(...)"
+
 
 class _AccountRecord(msgspec.Struct, array_like=True, frozen=True):
     format: int
@@ -215,6 +218,9 @@ class _AccountRecord(msgspec.Struct, array_like=True, frozen=True):
     key_index: int
     platform: str
     business_name: str | None
+
+    def __repr__(self) -> str:
+        return "_AccountRecord(...)"
 
 
 _R = TypeVar("_R", _CredentialsRecord, _AccountRecord)

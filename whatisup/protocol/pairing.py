@@ -190,13 +190,13 @@ def build_pairing_refusal(request: Node, refused: PairingRefused) -> Node:
 
 
 def is_pair_device(request: Node) -> bool:
-    """Whether a server's iq offers pairing."""
-    return request.attrs.get("xmlns") == MD_XMLNS and request.child("pair-device") is not None
+    """Whether a server's iq offers pairing; the child says so, whatever the namespace."""
+    return request.child("pair-device") is not None
 
 
 def is_pair_success(request: Node) -> bool:
-    """Whether a server's iq completes a pairing."""
-    return request.attrs.get("xmlns") == MD_XMLNS and request.child("pair-success") is not None
+    """Whether a server's iq completes a pairing; the child says so, whatever the namespace."""
+    return request.child("pair-success") is not None
 
 
 def _only_child(request: Node, tag: str) -> Node:
