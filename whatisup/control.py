@@ -15,6 +15,9 @@ from msgspec import Meta, Struct
 ADMIN_SCAN_PATH: Final = "/admin/mock-phone/scan-qr"
 """Takes a QR's text as its body, without a token; exists only outside child mode."""
 
+TOKEN_VARIABLE: Final = "WHATISUP_SANDBOX_TOKEN"  # noqa: S105 -- the name of a variable, not its value
+"""The environment variable that hands a sandbox its control token; without it one is minted."""
+
 MAX_BODY: Final = 64 * 1024
 """Largest request body in bytes; a larger one is answered 413."""
 

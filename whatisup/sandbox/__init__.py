@@ -5,6 +5,6 @@ Unmodified clients accept it. It binds loopback unless told otherwise, and nobod
 
 from __future__ import annotations
 
-from whatisup.sandbox.run import TOKEN_VARIABLE, Options, main, serve_sandbox
+from whatisup.sandbox.run import Options, main, serve_sandbox
 
-__all__ = ["TOKEN_VARIABLE", "Options", "main", "serve_sandbox"]
+__all__ = ["Options", "main", "serve_sandbox"]

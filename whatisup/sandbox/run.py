@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import trio
 
-from whatisup.control import Ready
+from whatisup.control import TOKEN_VARIABLE, Ready
 from whatisup.protocol.profile import ClientVersion
 from whatisup.sandbox.authority import Authority
 from whatisup.sandbox.certificate import TlsIdentity
@@ -26,9 +26,6 @@ from whatisup.sandbox.listener import WS_PATH, Listener
 from whatisup.sandbox.server import Server
 from whatisup.sandbox.session import Compression
 from whatisup.sandbox.state import State
-
-TOKEN_VARIABLE: Final = "WHATISUP_SANDBOX_TOKEN"  # noqa: S105 -- the name of a variable, not its value
-"""The environment variable that hands the control token in; without it one is minted."""
 
 _TICK_S: Final = 1.0
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
