@@ -16,7 +16,7 @@ import json
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from whatisup.crypto import KeyPair, generate_keypair, keypair_from_private
 from whatisup.jid import Jid
@@ -164,12 +164,12 @@ class Playbook:
         )
 
     @classmethod
-    def login(cls, **options: object) -> Playbook:
-        return cls(ACCOUNT, **options)  # type: ignore[arg-type]  # options are the constructor's
+    def login(cls, **options: Any) -> Playbook:
+        return cls(ACCOUNT, **options)
 
     @classmethod
-    def registration(cls, **options: object) -> Playbook:
-        return cls(None, **options)  # type: ignore[arg-type]  # options are the constructor's
+    def registration(cls, **options: Any) -> Playbook:
+        return cls(None, **options)
 
     # The wire
 
