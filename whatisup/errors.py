@@ -66,8 +66,20 @@ class SecretsError(StoreError):
     """No configured key opens this store, or a key is missing where one is needed: refuse to start."""
 
 
+class SchemaTooNew(StoreError):
+    """A newer release has upgraded this store: refuse to start, change nothing."""
+
+
 class SealBroken(StoreError):
     """A sealed value failed authentication: it was moved, swapped or tampered with."""
+
+
+class BadCursor(StoreError):
+    """A list was asked to go on from a place that it never gave out."""
+
+
+class WiderThanMaker(StoreError):
+    """An API key was asked to make one that is allowed more than itself, or for longer."""
 
 
 class CommandRefused(WhatIsUpError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from whatisup.store.database import Database, holding
 from whatisup.store.ids import new_id
+from whatisup.store.lock import DatabaseLock, database_lock
 from whatisup.store.records import (
     ApiKey,
     AuditEntry,
@@ -16,6 +18,10 @@ from whatisup.store.records import (
     Phone,
     Runnable,
 )
+from whatisup.store.rotate import rewrap
+from whatisup.store.secrets import Secrets, load_secrets
+from whatisup.store.store import Results, Store
+from whatisup.store.transaction import Tx
 from whatisup.store.unit import (
     KEEP,
     AppendAudit,
@@ -36,6 +42,7 @@ from whatisup.store.unit import (
     Unit,
     WipeAuth,
 )
+from whatisup.store.vault import Vault
 
 __all__ = [
     "KEEP",
@@ -46,6 +53,8 @@ __all__ = [
     "Call",
     "Committed",
     "Customer",
+    "Database",
+    "DatabaseLock",
     "DeleteAuth",
     "Event",
     "Instance",
@@ -61,11 +70,20 @@ __all__ = [
     "Phone",
     "PutAuth",
     "PutPrekeys",
+    "Results",
     "Runnable",
+    "Secrets",
     "SetIntent",
     "SetStatus",
+    "Store",
     "Touch",
+    "Tx",
     "Unit",
+    "Vault",
     "WipeAuth",
+    "database_lock",
+    "holding",
+    "load_secrets",
     "new_id",
+    "rewrap",
 ]

@@ -1,0 +1,1 @@
+"""The tests: unit, store, integration, end to end, interop; see CONTRIBUTING for what each tier may use."""

@@ -1,0 +1,96 @@
+"""Auth state, read by key: one sealed value at a time, never a session whole.
+
+Rule: it is written by units alone (`apply.py`), under the incarnation of the actor that owns it; the one exception is
+wiping what has no owner any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, or_, select
+
+from whatisup.errors import SealBroken
+from whatisup.store import datakeys
+from whatisup.store.apply import wipe_auth
+from whatisup.store.tables import auth_state, data_keys, instances, prekeys
+from whatisup.store.transaction import Tx
+from whatisup.store.vault import DataKey, Vault
+
+_VALUE = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
+    auth_state.c.instance_id == bindparam("instance"),
+    auth_state.c.kind == bindparam("kind"),
+    auth_state.c.name == bindparam("name"),
+)
+_PREKEY = select(prekeys.c.private, prekeys.c.data_key_id).where(
+    prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey")
+)
+
+
+def get(conn: Connection, vault: Vault, instance_id: str, kind: str, key: str) -> bytes | None:
+    """One piece of auth state, or None.
+
+    Raises:
+        SealBroken: the row was moved here from elsewhere, or changed.
+    """
+    row = conn.execute(_VALUE, {"instance": instance_id, "kind": kind, "name": key}).one_or_none()
+    if row is None:
+        return None
+    data_key = _key(conn, vault, instance_id, row.data_key_id)
+    return vault.open(data_key, "auth_state", "sealed", (kind, key), row.sealed)
+
+
+def _key(conn: Connection, vault: Vault, instance_id: str, key_id: int) -> DataKey:
+    """The data key that a row names, if it is this instance's."""
+    data_key = datakeys.fetch(conn, vault, [key_id]).get(key_id)
+    if data_key is None or data_key.owner != instance_id:
+        raise SealBroken(f"auth state of {instance_id} names a data key that is not the instance's")
+    return data_key
+
+
+def next_prekey_id(conn: Connection, _vault: Vault | None, instance_id: str) -> int:
+    """The first prekey id that was never used by this instance's keys; 1 at first."""
+    query = select(instances.c.next_prekey_id).where(instances.c.id == instance_id)
+    return conn.execute(query).scalar_one_or_none() or 1
+
+
+def prekey(conn: Connection, vault: Vault, instance_id: str, prekey_id: int) -> bytes | None:
+    """The private key (32 bytes) of one prekey, or None."""
+    row = conn.execute(_PREKEY, {"instance": instance_id, "prekey": prekey_id}).one_or_none()
+    if row is None:
+        return None
+    data_key = _key(conn, vault, instance_id, row.data_key_id)
+    return vault.open(data_key, "prekeys", "private", (str(prekey_id),), row.private)
+
+
+def prekey_ids(conn: Connection, _vault: Vault | None, instance_id: str, state: str, limit: int = 1000) -> list[int]:
+    """The ids of an instance's prekeys in one state: "generated", "offered" or "uploaded"."""
+    query = (
+        select(prekeys.c.prekey_id)
+        .where(prekeys.c.instance_id == instance_id, prekeys.c.state == state)
+        .order_by(prekeys.c.prekey_id)
+        .limit(limit)
+    )
+    return list(conn.execute(query).scalars())
+
+
+_ORPHANS = (
+    select(data_keys.c.owner)
+    .select_from(data_keys.outerjoin(instances, instances.c.id == data_keys.c.owner))
+    .where(
+        data_keys.c.owner.startswith("inst_", autoescape=True),
+        or_(instances.c.id.is_(None), instances.c.deleted_at.is_not(None)),
+    )
+)
+
+
+def orphans(conn: Connection, _vault: Vault | None) -> list[str]:
+    """Ids of instances that are gone or deleted and whose data key still exists."""
+    return list(conn.execute(_ORPHANS).scalars())
+
+
+def wipe_orphans(tx: Tx, instance_ids: Sequence[str]) -> None:
+    """Destroy the auth state of those among `instance_ids` that are orphans still."""
+    found = set(tx.conn.execute(_ORPHANS).scalars())
+    if doomed := [instance_id for instance_id in instance_ids if instance_id in found]:
+        wipe_auth(tx, doomed)

@@ -1,0 +1,152 @@
+"""Idempotency keys: the first request with a key acts, the others get its answer.
+
+Rule: a claim is a row inserted if there is none, in the transaction of the effect where the effect is in the store.
+What is not committed was never claimed, so an error before the effect leaves the key free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from msgspec import msgpack
+from sqlalchemy import Connection, Row, and_, delete, select, update
+
+from whatisup.crypto import constant_time_equal
+from whatisup.errors import StoreError
+from whatisup.store import datakeys
+from whatisup.store.records import Mode
+from whatisup.store.tables import idempotency
+from whatisup.store.transaction import Tx
+from whatisup.store.upsert import upsert
+from whatisup.store.vault import Vault
+
+LIFETIME_MS: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Within what a key is unique."""
+
+    customer_id: str
+    mode: Mode
+    method: str
+    path: str
+
+    def row(self, key: str) -> dict[str, str]:
+        """The primary key of a claim."""
+        return {
+            "customer_id": self.customer_id,
+            "mode": self.mode.value,
+            "method": self.method,
+            "path": self.path,
+            "key": key,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Nobody used this key before: act, then `complete`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer that the first request got."""
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress:
+    """The first request has not ended yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The key was used with another body."""
+
+
+Claim: TypeAlias = Fresh | Replay | InProgress | Mismatch
+
+_COLUMNS: Final = ("body_hmac", "data_key_id", "reply", "created_at", "expires_at")
+
+
+def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
+    """Claim a key, or say what it already stands for. An expired claim counts as none."""
+    row = {
+        **scope.row(key),
+        "body_hmac": body_hmac,
+        "data_key_id": None,
+        "reply": None,
+        "created_at": now,
+        "expires_at": now + LIFETIME_MS,
+    }
+    statement = upsert(tx.conn, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= now)
+    if tx.conn.execute(statement.returning(idempotency.c.key), row).one_or_none() is not None:
+        return Fresh()
+    return look(tx.conn, tx.vault, scope, key, body_hmac, now) or Fresh()
+
+
+def look(
+    conn: Connection, vault: Vault, scope: Scope, key: str, body_hmac: bytes, now: int
+) -> Replay | InProgress | Mismatch | None:
+    """What a key stands for by now, without claiming it; None if it is free."""
+    query = select(idempotency).where(_is(scope, key), idempotency.c.expires_at > now)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    if not constant_time_equal(row.body_hmac, body_hmac):
+        return Mismatch()
+    return InProgress() if row.reply is None else _open(conn, vault, scope, row)
+
+
+def _is(scope: Scope, key: str) -> Any:
+    return and_(*(idempotency.c[name] == value for name, value in scope.row(key).items()))
+
+
+def _place(scope: Scope, key: str) -> tuple[str, ...]:
+    """What names a claim in the seal of its answer, besides its owner, the customer."""
+    return (scope.mode.value, scope.method, scope.path, key)
+
+
+def _open(conn: Connection, vault: Vault, scope: Scope, row: Row[Any]) -> Replay:
+    data_key = datakeys.fetch(conn, vault, [row.data_key_id]).get(row.data_key_id)
+    if data_key is None:
+        raise StoreError("an idempotent answer names a data key that is gone")
+    plain = vault.open(data_key, "idempotency", "reply", _place(scope, row.key), row.reply)
+    status, body, headers = msgpack.decode(plain, type=tuple[int, bytes, dict[str, str]])
+    return Replay(status, body, headers)
+
+
+def complete(
+    tx: Tx, scope: Scope, key: str, status: int, body: bytes, headers: Mapping[str, str] | None = None
+) -> None:
+    """Record the answer of a claimed request.
+
+    Raises:
+        StoreError: the claim is not there, so the answer has nowhere to stand.
+    """
+    data_key = datakeys.of_owner(tx.conn, tx.vault, scope.customer_id)
+    plain = msgpack.encode((status, body, dict(headers or {})))
+    reply = tx.vault.seal(data_key, "idempotency", "reply", _place(scope, key), plain)
+    statement = update(idempotency).where(_is(scope, key)).values(data_key_id=data_key.id, reply=reply)
+    if tx.conn.execute(statement).rowcount != 1:
+        raise StoreError("an idempotent request ended without its claim")
+
+
+def release(tx: Tx, scope: Scope, key: str) -> None:
+    """Free a key whose request failed before it had an effect; an answered one stays."""
+    tx.conn.execute(delete(idempotency).where(_is(scope, key), idempotency.c.reply.is_(None)))
+
+
+def release_unfinished(tx: Tx) -> int:
+    """Free the keys of requests that a dead process left unanswered; only for who owns the database, at start."""
+    return tx.conn.execute(delete(idempotency).where(idempotency.c.reply.is_(None))).rowcount
+
+
+def expire(tx: Tx, now: int) -> int:
+    """Forget claims past their 24 hours; returns how many."""
+    return tx.conn.execute(delete(idempotency).where(idempotency.c.expires_at <= now)).rowcount

@@ -1,0 +1,187 @@
+"""API keys: `zpk_live_` or `zpk_test_` and 43 characters of which we keep four and a hash.
+
+Rule: the secret is returned once, by the function that makes it, and is nowhere else. What is stored is the HMAC-SHA256
+of its tail under the pepper, so a copy of the database opens no door.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import json
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from whatisup.errors import WiderThanMaker
+from whatisup.store.records import ApiKey, KeyRefusal, Mode, Origin
+from whatisup.store.tables import api_keys
+from whatisup.store.transaction import Tx
+from whatisup.store.vault import Vault
+
+TAIL_BYTES: Final = 32
+PREFIX_TAIL: Final = 4
+"""Characters of the tail that stay readable, to tell keys apart in lists."""
+
+_FORMAT: Final = re.compile(r"zpk_(live|test)_([A-Za-z0-9_-]{43})\Z")
+
+
+def _from_row(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        customer_id=row.customer_id,
+        mode=Mode(row.mode),
+        name=row.name,
+        prefix=row.prefix,
+        instance_id=row.instance_id,
+        scopes=tuple(json.decode(row.scopes)),
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def create(
+    tx: Tx,
+    *,
+    customer_id: str,
+    mode: Mode,
+    name: str,
+    origin: Origin,
+    now: int,
+    instance_id: str | None = None,
+    scopes: Sequence[str] = (),
+    expires_at: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key for a customer, and return it with its secret, which is never seen again.
+
+    No scopes means all of them; `instance_id` binds the key to one instance.
+    """
+    tail = base64.urlsafe_b64encode(tx.entropy(TAIL_BYTES)).decode().rstrip("=")
+    prefix = f"zpk_{mode}_{tail[:PREFIX_TAIL]}"
+    row = {
+        "id": tx.new_id("key"),
+        "customer_id": customer_id,
+        "mode": mode.value,
+        "name": name,
+        "prefix": prefix,
+        "tail_hmac": tx.vault.hash_key_tail(tail),
+        "instance_id": instance_id,
+        "scopes": json.encode(list(scopes)).decode(),
+        "created_at": now,
+        "expires_at": expires_at,
+    }
+    key = _from_row(tx.conn.execute(insert(api_keys).returning(api_keys), row).one())
+    _audit(tx, key, origin, "api_key.created", {"name": name, "prefix": prefix, "scopes": list(scopes)})
+    return key, f"zpk_{mode}_{tail}"
+
+
+def mint(
+    tx: Tx,
+    maker: ApiKey,
+    *,
+    name: str,
+    origin: Origin,
+    now: int,
+    scopes: Sequence[str] = (),
+    expires_at: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Let a key make another: same customer, mode and binding, no more scopes, no later expiry.
+
+    Raises:
+        WiderThanMaker: the new key would be allowed more than its maker, or for longer.
+    """
+    if maker.scopes and not (scopes and set(scopes) <= set(maker.scopes)):
+        raise WiderThanMaker("a key may only pass on scopes that it has itself")
+    if maker.expires_at is not None and (expires_at is None or expires_at > maker.expires_at):
+        raise WiderThanMaker("a key may not make one that outlives it")
+    return create(
+        tx,
+        customer_id=maker.customer_id,
+        mode=maker.mode,
+        name=name,
+        origin=origin,
+        now=now,
+        instance_id=maker.instance_id,
+        scopes=scopes,
+        expires_at=expires_at,
+    )
+
+
+_BY_TAIL = select(api_keys).where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
+
+
+def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKey | KeyRefusal:
+    """Find the key that a secret belongs to, or say why it opens nothing."""
+    match = _FORMAT.match(secret)
+    if match is None:
+        return KeyRefusal.MALFORMED
+    mode, tail = match.groups()
+    row = conn.execute(_BY_TAIL, {"tail_hmac": vault.hash_key_tail(tail)}).one_or_none()
+    if row is None or row.mode != mode:
+        return KeyRefusal.INVALID
+    key = _from_row(row)
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+        return KeyRefusal.EXPIRED
+    return key
+
+
+def get(conn: Connection, _vault: Vault | None, key_id: str, customer_id: str | None = None) -> ApiKey | None:
+    """One key, revoked or not, or None if there is none for this customer."""
+    query = select(api_keys).where(api_keys.c.id == key_id)
+    if customer_id is not None:
+        query = query.where(api_keys.c.customer_id == customer_id)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def list_by_customer(
+    conn: Connection,
+    _vault: Vault | None,
+    customer_id: str,
+    mode: Mode | None = None,
+    *,
+    with_revoked: bool = False,
+    limit: int = 1000,
+) -> list[ApiKey]:
+    """A customer's keys in order of creation."""
+    query = select(api_keys).where(api_keys.c.customer_id == customer_id)
+    if mode is not None:
+        query = query.where(api_keys.c.mode == mode.value)
+    if not with_revoked:
+        query = query.where(api_keys.c.revoked_at.is_(None))
+    return [_from_row(row) for row in conn.execute(query.order_by(api_keys.c.created_at, api_keys.c.id).limit(limit))]
+
+
+def revoke(tx: Tx, key_id: str, *, customer_id: str, origin: Origin, now: int) -> ApiKey | None:
+    """Make a key useless from now on; None if the customer has no such key, and no change if it was revoked before."""
+    key = get(tx.conn, tx.vault, key_id, customer_id)
+    if key is None or key.revoked_at is not None:
+        return key
+    query = update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now).returning(api_keys)
+    revoked = _from_row(tx.conn.execute(query).one())
+    _audit(tx, revoked, origin, "api_key.revoked", {"name": key.name, "prefix": key.prefix})
+    return revoked
+
+
+_TOUCH = update(api_keys).where(api_keys.c.id == bindparam("key")).values(last_used_at=bindparam("used_at"))
+
+
+def touch_used(tx: Tx, used: Mapping[str, int]) -> None:
+    """Write when keys were last used: key id -> unix milliseconds."""
+    if used:
+        tx.conn.execute(_TOUCH, [{"key": key_id, "used_at": at} for key_id, at in used.items()])
+
+
+def _audit(tx: Tx, key: ApiKey, origin: Origin, action: str, after: Mapping[str, Any]) -> None:
+    tx.append_audit(
+        customer_id=key.customer_id,
+        mode=key.mode,
+        origin=origin,
+        action=action,
+        target_type="api_key",
+        target_id=key.id,
+        after=after,
+    )

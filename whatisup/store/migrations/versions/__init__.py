@@ -1,0 +1,1 @@
+"""The upgrades, one file each; a released one is never changed again."""

@@ -1,0 +1,227 @@
+"""SQLite as a server's database: write-ahead log, full synchronisation, checkpoints where they hurt nobody.
+
+Rule: a commit returns only when its bytes are on the disk (`synchronous=FULL`, asserted on every connection), and no
+commit pays for a checkpoint: PASSIVE ones run beside the writer, and only above `MAX_LOG_BYTES` does the writer itself
+make the log start over, between batches.
+
+`secure_delete` overwrites what is deleted, and after a wipe the log is truncated, so that a destroyed key is in
+neither file. The `sqlite3` module's own transaction handling is switched off: it would begin transactions late and
+commit before DDL; ours begin with BEGIN IMMEDIATE, so a writer never finds out halfway that it may not write.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, Pool, QueuePool
+
+from whatisup.errors import StoreError
+from whatisup.store.backend import Failure, translating
+from whatisup.store.location import SqliteFile
+
+MIN_VERSION: Final = (3, 35, 0)
+"""The first with RETURNING."""
+
+BUSY_TIMEOUT_MS: Final = 5_000
+SCHEMA_TIMEOUT_MS: Final = 60_000
+CHECKPOINT_TIMEOUT_MS: Final = 100
+
+CHECKPOINT_BYTES: Final = 4 << 20
+MAX_LOG_BYTES: Final = 64 << 20
+LOG_PATIENCE_BYTES: Final = 16 << 20
+"""How much more log before the next try, when readers kept the last one from starting over."""
+
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "wal_autocheckpoint=0",
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "temp_store=MEMORY",
+)
+
+_DURABLE: Final = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "secure_delete": 1}
+
+_UNAVAILABLE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+
+class SqliteBackend:
+    """One SQLite file."""
+
+    def __init__(self, file: SqliteFile, *, readers: int) -> None:
+        if sqlite3.sqlite_version_info < MIN_VERSION:
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed")
+        self._path = file.path
+        self._log = file.beside("-wal")
+        self._next_restart_bytes = MAX_LOG_BYTES
+        self._truncate_wanted = False
+        self._chores = Lock()
+        self._chores_connection: sqlite3.Connection | None = None
+        self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1)
+        self.reader = self._engine("BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers)
+
+    def _engine(self, begin: str, *pragmas: str, pool_size: int) -> Engine:
+        def connect() -> sqlite3.Connection:
+            return _connect(self._path, *_PRAGMAS, *pragmas)
+
+        return _engine(connect, begin, QueuePool, pool_size=pool_size, max_overflow=0)
+
+    @contextmanager
+    def peek(self) -> Iterator[Connection | None]:
+        """Look without changing anything; None when there is no file or an empty one."""
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            yield None
+            return
+
+        def connect() -> sqlite3.Connection:
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+
+        engine = _engine(connect, "BEGIN", NullPool)
+        with translating(self), engine.connect() as connection:
+            yield connection
+
+    def prepare(self) -> None:
+        """Make the file for our eyes only, and check what every connection was told.
+
+        Raises:
+            StoreError: the file system does not allow a durable log.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        with translating(self), self.writer.connect():
+            pass
+
+    def lock_schema(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE has locked already; nothing is left to do."""
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """Wait longer than usual for other writers."""
+        self._tell_writer(f"busy_timeout={SCHEMA_TIMEOUT_MS}")
+        try:
+            yield
+        finally:
+            self._tell_writer(f"busy_timeout={BUSY_TIMEOUT_MS}")
+
+    def failure(self, error: DBAPIError) -> Failure:
+        """Say what an error means; busy and full are the database's trouble, not an item's."""
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return Failure.UNAVAILABLE if code is not None and code & 0xFF in _UNAVAILABLE else Failure.REFUSED
+
+    def reason(self, error: DBAPIError) -> str:
+        """Name an error; SQLite's own words name tables and constraints, never values."""
+        return f"SQLite: {getattr(error.orig, 'sqlite_errorname', type(error.orig).__name__)}: {error.orig}"
+
+    def after_commit(self, *, wiped: bool) -> None:
+        """Make the log start over after a wipe, or when it has grown too long."""
+        self._truncate_wanted = self._truncate_wanted or wiped
+        size = _size(self._log)
+        if not self._truncate_wanted and size < self._next_restart_bytes:
+            return
+        if self._truncate():
+            self._truncate_wanted = False
+            self._next_restart_bytes = MAX_LOG_BYTES
+        else:
+            self._next_restart_bytes = max(self._next_restart_bytes, size) + LOG_PATIENCE_BYTES
+
+    def _truncate(self) -> bool:
+        """Move the whole log into the database and cut it to nothing; False when a reader is in the way."""
+        try:
+            self._tell_writer(f"busy_timeout={CHECKPOINT_TIMEOUT_MS}")
+            try:
+                (is_busy, _, _) = self._tell_writer("wal_checkpoint(TRUNCATE)")
+            finally:
+                self._tell_writer(f"busy_timeout={BUSY_TIMEOUT_MS}")
+        except (sqlite3.Error, DBAPIError):
+            # The batch before is committed whatever happens here; the next commit meets the same trouble and says so.
+            return False
+        return not is_busy
+
+    def _tell_writer(self, pragma: str) -> tuple[int, ...]:
+        with self.writer.connect() as connection:
+            driver = connection.connection.driver_connection
+            return driver.execute(f"PRAGMA {pragma}").fetchone() or ()  # type: ignore[union-attr] # it is open
+
+    def checkpoint(self) -> None:
+        """Move what is committed into the database without waiting for anybody."""
+        if _size(self._log) < CHECKPOINT_BYTES:
+            return
+        with self._chores:
+            try:
+                if self._chores_connection is None:
+                    self._chores_connection = _connect(self._path, *_PRAGMAS, "cache_size=-64")
+                self._chores_connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error:
+                # Not worth an alarm: the log only grows, and the writer cuts it above its bound.
+                return
+
+    def close(self) -> None:
+        """Close every connection; the last one out empties the log."""
+        with self._chores:
+            if self._chores_connection is not None:
+                self._chores_connection.close()
+        self.reader.dispose()
+        self.writer.dispose()
+
+
+def _engine(connect: object, begin: str, pool: type[Pool], **options: int) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool, hide_parameters=True, **options)
+
+    @event.listens_for(engine, "begin")
+    def begin_now(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+    """Open the file with our settings, and read back the ones durability hangs on.
+
+    Raises:
+        StoreError: a setting did not take, as on a file system without shared memory.
+    """
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000, cached_statements=64
+    )
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").fetchone()
+        for name, wanted in _DURABLE.items():
+            (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+            if value != wanted:
+                raise StoreError(f"SQLite refused to set {name} to {wanted}: commits in {path} would not be durable")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,268 @@
+"""The store: one place that writes, a few that read.
+
+Rule: `commit` takes a batch and gives each item its own fate. A batch is one transaction; an item that the database
+refuses is found by trying the batch again item by item, each in a savepoint, so neighbours of a poisoned item pay a
+second try and nothing else. Only a database that cannot be written fails a batch as a whole.
+
+A commit whose answer got lost is settled by the batch id that the transaction wrote: that row is locked by the
+transaction itself, so reading it waits until the database has made up its mind.
+"""
+
+from __future__ import annotations
+
+import secrets as stdlib_secrets
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from threading import Lock
+from typing import Any, Final, TypeAlias, TypeVar
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from whatisup.errors import Fenced, StoreError, StoreUnavailable
+from whatisup.store import schema
+from whatisup.store.apply import apply_units
+from whatisup.store.backend import Backend, Failure, open_backend, translating
+from whatisup.store.ids import new_id
+from whatisup.store.location import locate
+from whatisup.store.records import Event
+from whatisup.store.secrets import Secrets
+from whatisup.store.tables import writers
+from whatisup.store.transaction import Tx
+from whatisup.store.unit import Call, Committed, Unit
+from whatisup.store.vault import Vault
+
+T = TypeVar("T")
+Item: TypeAlias = Unit | Call
+Strategy: TypeAlias = Callable[[Tx, Sequence[Item]], list[Any]]
+
+TRIES: Final = 3
+"""How often a batch is tried when writers collide, or when its commit turned out not to have happened."""
+
+FORGOTTEN_WRITER_MS: Final = 30 * 24 * 3600 * 1000
+
+_SIGN = (
+    update(writers)
+    .where(writers.c.id == bindparam("writer"))
+    .values(batch_id=bindparam("batch"), signed_at=bindparam("at"))
+)
+_SETTLE = select(writers.c.batch_id).where(writers.c.id == bindparam("writer")).with_for_update()
+
+
+def unix_ms() -> int:
+    """The wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Results(list[Any]):
+    """What became of each item of a batch: `Committed`, a call's value, or the exception that is its answer.
+
+    `events` are all events the batch appended, in position order.
+    """
+
+    def __init__(self, results: Sequence[Any], events: tuple[Event, ...]) -> None:
+        super().__init__(results)
+        self.events = events
+
+
+class _Poisoned(Exception):
+    """Some item of a batch cannot be written; which one is not known yet."""
+
+
+class _Retry(Exception):
+    """The transaction did not happen and may be tried again."""
+
+
+class Store:
+    """A database with its keys. Safe to use from several threads: writers take turns."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        vault: Vault,
+        *,
+        entropy: Callable[[int], bytes],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._backend = backend
+        self._vault = vault
+        self._entropy = entropy
+        self._now_ms = now_ms
+        self._turn = Lock()
+        self._writer_id = new_id("wrt", now_ms(), entropy)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        secrets: Secrets,
+        *,
+        readers: int = 2,
+        entropy: Callable[[int], bytes] = stdlib_secrets.token_bytes,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> Store:
+        """Open the store at `url`, making or upgrading it if need be.
+
+        Raises:
+            SecretsError: no configured key opens it; nothing was changed.
+            SchemaTooNew: a newer release has upgraded it; nothing was changed.
+            StoreUnavailable: the database cannot be reached.
+            SettingsError: the URL is none of ours.
+        """
+        backend = open_backend(locate(url), readers=readers)
+        try:
+            vault = Vault(secrets, entropy)
+            schema.bring_up(backend, vault)
+            store = cls(backend, vault, entropy=entropy, now_ms=now_ms)
+            store._register()
+        except BaseException:
+            backend.close()
+            raise
+        return store
+
+    def _register(self) -> None:
+        now = self._now_ms()
+        with translating(self._backend), self._backend.writer.connect() as conn, conn.begin():
+            conn.execute(delete(writers).where(writers.c.signed_at < now - FORGOTTEN_WRITER_MS))
+            conn.execute(insert(writers), {"id": self._writer_id, "signed_at": now})
+
+    def close(self) -> None:
+        """Close every connection. A store that is in use must not be closed."""
+        self._backend.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run `fn(conn, vault, *args)` on a connection that cannot write, in one transaction.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with translating(self._backend), self._backend.reader.connect() as conn, conn.begin():
+            return fn(conn, self._vault, *args)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def call(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run `fn(tx, *args)` in a write transaction of its own; what it raises undoes it and is raised here."""
+        (result,) = self.commit([Call(fn, args)])
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[no-any-return] # the call's own type
+
+    def commit(self, batch: Sequence[Item]) -> Results:
+        """Commit a batch in one transaction and say what became of each item, in the batch's order.
+
+        Units of an older incarnation become `Fenced`, a call's own exception becomes its result, an item that the
+        database refuses becomes `StoreError`.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing of the batch is known to be there.
+        """
+        with self._turn:
+            try:
+                return self._transact(batch, self._together)
+            except _Poisoned:
+                return self._transact(batch, self._one_by_one)
+
+    def probe(self) -> None:
+        """Write something small, to find out whether the store can be written.
+
+        Raises:
+            StoreUnavailable: it cannot.
+        """
+        self.commit(())
+
+    def checkpoint(self) -> None:
+        """Do the database's background chores; takes no turn, so it may run beside `commit`."""
+        self._backend.checkpoint()
+
+    def _transact(self, batch: Sequence[Item], strategy: Strategy) -> Results:
+        for _ in range(TRIES - 1):
+            try:
+                return self._attempt(batch, strategy)
+            except _Retry:
+                continue
+        try:
+            return self._attempt(batch, strategy)
+        except _Retry as error:
+            raise StoreUnavailable(f"gave up after {TRIES} tries: {error}") from None
+
+    def _attempt(self, batch: Sequence[Item], strategy: Strategy) -> Results:
+        batch_id = new_id("bat", self._now_ms(), self._entropy)
+        written: tuple[Tx, list[Any]] | None = None
+        try:
+            with self._backend.writer.connect() as conn, conn.begin():
+                tx = Tx(conn, self._vault, self._now_ms(), self._entropy)
+                conn.execute(_SIGN, {"writer": self._writer_id, "batch": batch_id, "at": tx.now})
+                results = strategy(tx, batch)
+                tx.finish()
+                written = tx, results
+        except DBAPIError as error:
+            if written is None:
+                raise self._verdict(error) from None
+            if not self._has_committed(batch_id):
+                raise _Retry(self._backend.reason(error)) from None
+        tx, results = written
+        self._vault.forget(tx.destroyed_keys)
+        self._backend.after_commit(wiped=tx.wiped)
+        return Results(results, tuple(tx.events))
+
+    def _verdict(self, error: DBAPIError) -> Exception:
+        """What an error before the commit means for the batch."""
+        kinds = {Failure.CONFLICT: _Retry, Failure.UNAVAILABLE: StoreUnavailable, Failure.REFUSED: _Poisoned}
+        return kinds[self._backend.failure(error)](self._backend.reason(error))
+
+    def _has_committed(self, batch_id: str) -> bool:
+        """Settle a commit whose answer got lost.
+
+        Raises:
+            StoreUnavailable: the database cannot be asked; the outcome stays unknown.
+        """
+        try:
+            with self._backend.writer.connect() as conn, conn.begin():
+                return conn.execute(_SETTLE, {"writer": self._writer_id}).scalar_one_or_none() == batch_id
+        except DBAPIError as error:
+            reason = self._backend.reason(error)
+            raise StoreUnavailable(f"the outcome of a commit is unknown: {reason}") from None
+
+    # --- the two ways to write a batch --------------------------------------------------------------------------
+
+    def _together(self, tx: Tx, batch: Sequence[Item]) -> list[Any]:
+        """Apply runs of units grouped by table, and calls one by one."""
+        results: list[Any] = []
+        for is_units, run in groupby(batch, key=lambda item: isinstance(item, Unit)):
+            items: list[Any] = list(run)
+            results += self._run_units(tx, items) if is_units else [self._alone(tx, call) for call in items]
+        return results
+
+    def _run_units(self, tx: Tx, units: list[Unit]) -> list[Committed | Fenced]:
+        try:
+            return apply_units(tx, units)
+        except DBAPIError:
+            raise
+        except Exception as error:  # whichever unit it was, the second try finds it
+            raise _Poisoned from error
+
+    def _one_by_one(self, tx: Tx, batch: Sequence[Item]) -> list[Any]:
+        """Apply each item in a savepoint of its own."""
+        return [self._alone(tx, item) for item in batch]
+
+    def _alone(self, tx: Tx, item: Item) -> Any:
+        """Apply one item so that its failure is nobody else's."""
+        try:
+            with tx.savepoint():
+                return item.fn(tx, *item.args) if isinstance(item, Call) else apply_units(tx, [item])[0]
+        except DBAPIError as error:
+            if self._backend.failure(error) is not Failure.REFUSED:
+                raise
+            return StoreError(self._backend.reason(error))
+        except Exception as error:  # a bug in one item must not reach its neighbours; its author gets it
+            return error

@@ -1,0 +1,44 @@
+"""INSERT with a second thought: both databases speak the same ON CONFLICT, SQLAlchemy spells it per dialect.
+
+Rule: a duplicate is a precondition answered by the database, never an error that harms the statement's neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+_Insert = Any
+"""Each dialect has its own class of the same shape."""
+
+
+def _insert(connection: Connection, table: Table) -> _Insert:
+    if connection.dialect.name == "sqlite":
+        return sqlite_insert(table)
+    from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+    return postgres_insert(table)
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    *,
+    update: Sequence[str],
+    where: ColumnElement[bool] | None = None,
+) -> _Insert:
+    """Insert, or overwrite the columns `update` of the row with the same primary key (only `where` that holds)."""
+    statement = _insert(connection, table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: statement.excluded[name] for name in update},
+        where=where,
+    )
+
+
+def insert_new(connection: Connection, table: Table) -> _Insert:
+    """Insert, or do nothing where a row with the same key exists."""
+    return _insert(connection, table).on_conflict_do_nothing()
