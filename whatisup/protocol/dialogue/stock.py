@@ -87,14 +87,18 @@ class PrekeyStock:
             self._want(count)
 
     def upload(self, prekeys: Sequence[tuple[int, bytes]]) -> None:
-        """Hand over prekeys (id, public) that are committed as offered.
+        """Hand over prekeys (id, public) that are committed as offered; refused while another upload is under way.
 
-        Raises `LocalProtocolError` for none, and while another upload is under way.
+        Raises `LocalProtocolError` for none.
         """
-        if not prekeys or self._is_uploading:
-            raise LocalProtocolError("upload prekeys when they are wanted, once")
-        self._is_uploading = True
+        if not prekeys:
+            raise LocalProtocolError("an upload of no prekeys")
         key_ids = tuple(key_id for key_id, _ in prekeys)
+        if self._is_uploading:
+            # The owner was slow with an earlier wish, and these come on top of its keys.
+            self._exchange.emit(PrekeyUploadFailed(key_ids, outcome_unknown=False))
+            return
+        self._is_uploading = True
         upload = PrekeyUpload(self.identity, tuple(prekeys))
         self._exchange.ask(
             partial(build_upload, upload=upload),

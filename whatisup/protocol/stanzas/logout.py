@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from whatisup.errors import RemoteProtocolError
-from whatisup.jid import SERVER, Jid
+from whatisup.jid import Jid
 from whatisup.protocol.stanzas.iq import build_request
 from whatisup.wire import Node
 
@@ -76,8 +76,3 @@ def parse_devices_notification(notification: Node) -> DeviceList:
         listed.append(DeviceListed(reader.jid("jid"), reader.optional_integer("key-index")))
         reader.check()
     return DeviceList(tuple(listed), devices.reader().optional_string("dhash") or "")
-
-
-def is_from_server(node: Node) -> bool:
-    """Whether the server itself sent this."""
-    return node.attrs.get("from") == SERVER
