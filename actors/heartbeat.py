@@ -17,7 +17,9 @@ from actors.supervisor import Supervisor
 from actors.writer import Writer
 from whatisup.errors import StoreUnavailable
 from whatisup.lifecycle import State, Trigger, should_run
-from whatisup.store import Database, Runnable, auth, events, idempotency, instances
+from whatisup.store import Runnable, auth, events, idempotency, instances
+from whatisup.store.database import Database
+from whatisup.store.transaction import Tx
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +151,7 @@ class Heartbeat:
             self.pulse.worst_loop_lag_s = max(self.pulse.worst_loop_lag_s, self.pulse.loop_lag_s)
 
 
-def _expire(tx: object, now_ms: int) -> None:
+def _expire(tx: Tx, now_ms: int) -> None:
     """Forget what is past its time: QR contents and idempotent replies."""
     events.expire(tx, now_ms)
     idempotency.expire(tx, now_ms)

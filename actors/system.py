@@ -23,9 +23,11 @@ from actors.supervisor import Slot, Supervisor
 from actors.writer import Writer
 from whatisup.errors import CommandRefused
 from whatisup.lifecycle import Trigger
-from whatisup.protocol import ClientProfile, ClientVersion
+from whatisup.protocol.profile import ClientProfile, ClientVersion
 from whatisup.settings import Settings
-from whatisup.store import Database, Mode, instances
+from whatisup.store import Mode, instances
+from whatisup.store import settings as stored
+from whatisup.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +111,9 @@ class System:
         """Resume every instance that should run, and keep them until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._supervisor.run)
+            await self.writer.call(
+                stored.put, stored.CLIENT_VERSION, str(self.profile.version), self._services.unix_ms()
+            )
             for row in await self.database.read(instances.runnable):
                 self.ensure(row.id)
             await nursery.start(self._heartbeat.run)

@@ -74,6 +74,15 @@ def _root_key(raw: str) -> bytes:
     return key
 
 
+def _version(raw: str) -> str:
+    parts = raw.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts[:2]):
+        raise ValueError("must read like 2.3000.1043857760")
+    if not (parts[2].isascii() and parts[2].isdigit() and int(parts[2][:11]) < 1 << 32):
+        raise ValueError("must read like 2.3000.1043857760")
+    return raw
+
+
 def _database(raw: str) -> str:
     if not raw.startswith(("sqlite:///", "postgresql://", "postgres://")):
         raise ValueError("must start with sqlite:/// or postgresql://")
@@ -115,7 +124,7 @@ SETTINGS: tuple[Setting, ...] = (
         "websocket of live instances",
     ),
     Setting("WHATISUP_WA_ROOT_KEY", "wa_root_key", WHATSAPP_ROOT_KEY, _root_key, "Noise root of that server, hex"),
-    Setting("WHATISUP_CLIENT_VERSION", "client_version", None, _text, "WhatsApp Web version to announce, a.b.c"),
+    Setting("WHATISUP_CLIENT_VERSION", "client_version", None, _version, "WhatsApp Web version to announce, a.b.c"),
     Setting("WHATISUP_SANDBOX_URL", "sandbox_url", None, _url("ws", "wss"), "a separate sandbox; unset = a child"),
     Setting("WHATISUP_SANDBOX_ROOT_KEY", "sandbox_root_key", None, _root_key, "Noise root of that sandbox, hex"),
     Setting("WHATISUP_SANDBOX_TOKEN", "sandbox_token", None, _text, "its control token", is_secret=True),

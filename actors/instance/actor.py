@@ -37,7 +37,8 @@ from whatisup.errors import (
     UnknownInstance,
 )
 from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
-from whatisup.protocol import Account, Connection
+from whatisup.protocol.connection import Connection
+from whatisup.protocol.credentials import Account
 from whatisup.store import Instance, Intent, MarkDeleted, Op, Origin, SetIntent, Unit, instances
 
 log = structlog.get_logger(__name__)
@@ -93,11 +94,11 @@ class InstanceActor:
 
     async def run(self) -> None:
         """Live until there is nothing to run and nothing to do."""
-        row = await self.services.writer.call(instances.bump_incarnation, self.id, lane=self.id)
-        if row is None:
-            self._mailbox.refuse_waiting(UnknownInstance("there is no such instance"))
+        try:
+            self.row = await self.services.writer.call(instances.bump_incarnation, self.id, lane=self.id)
+        except UnknownInstance as refusal:
+            self._mailbox.refuse_waiting(refusal)
             return
-        self.row = row
         async with trio.open_nursery() as self._nursery:
             self.services.fleet.members[self.id] = self
             try:
@@ -138,18 +139,20 @@ class InstanceActor:
         await self._run_timers()
 
     def _next_deadline(self) -> float:
-        deadlines = [self.retry_at]
-        if self.connection is not None:
-            deadlines.append(self.connection.next_deadline() or NEVER)
+        deadlines = [self.retry_at, self._connection_deadline()]
         if self.farewell is not None:
             deadlines.append(self.farewell.deadline)
         if self.desk.round_is_over:
             deadlines.append(self.desk.code_until)
         return min(deadlines)
 
+    def _connection_deadline(self) -> float:
+        deadline = None if self.connection is None else self.connection.next_deadline()
+        return NEVER if deadline is None else deadline
+
     async def _run_timers(self) -> None:
         now = trio.current_time()
-        if self.connection is not None and (self.connection.next_deadline() or NEVER) <= now:
+        if self.connection is not None and self._connection_deadline() <= now:
             self.connection.handle_timer(now)
             await self.advance()
         if self.desk.round_is_over and self.desk.code_until <= now:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whatisup.crypto import Entropy, generate_keypair
-from whatisup.protocol import Account, Credentials
+from whatisup.protocol.credentials import Account, Credentials
 from whatisup.store import MarkPrekeys, Op, PutAuth, PutPrekeys, auth
 
 CREDENTIALS = "credentials"

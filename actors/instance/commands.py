@@ -28,7 +28,7 @@ from actors.messages import (
 )
 from whatisup.errors import AtCapacity, InvalidTransition, SessionExists
 from whatisup.lifecycle import Trigger, should_run, step
-from whatisup.protocol import Credentials
+from whatisup.protocol.credentials import Credentials
 from whatisup.store import AppendAudit, Intent, Op, Origin
 
 

@@ -23,13 +23,16 @@ class CodeRequest:
 
 @dataclass(slots=True)
 class PairingDesk:
-    """The offers of one pairing and the queue in front of it. `code_until` is monotonic seconds."""
+    """The offers of one pairing and the queue in front of it.
+
+    `code` is the linking code's 8 characters; `code_until` is when it stops being typed, in monotonic seconds.
+    """
 
     qr: QrCode | None = None
     qr_waiters: list[ReplySlot[QrCode]] = field(default_factory=list)
     code_requests: deque[CodeRequest] = field(default_factory=deque)
     in_flight: CodeRequest | None = None
-    code: PairCode | None = None
+    code: str | None = None
     code_until: float = float("-inf")
     round_is_over: bool = False
 

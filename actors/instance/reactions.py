@@ -16,15 +16,14 @@ from actors.instance import auth
 from actors.instance.actor import InstanceActor, Reaction
 from actors.instance.transition import iso
 from actors.messages import PairCode, QrCode
-from whatisup.crypto import pbkdf2_sha256
 from whatisup.errors import PairCodeFailed
 from whatisup.lifecycle import Trigger
-from whatisup.protocol import (
+from whatisup.protocol.credentials import Credentials
+from whatisup.protocol.events import (
     AdvSecretAgreed,
     ClientExpirationAnnounced,
     Closed,
     Connected,
-    Credentials,
     DirtyAnnounced,
     DowngradeWarned,
     Event,
@@ -32,7 +31,6 @@ from whatisup.protocol import (
     LinkingCodeAccepted,
     LinkingCodeRefreshWanted,
     LinkingCodeRefused,
-    LinkingSecret,
     LoginSucceeded,
     NotificationReceived,
     Paired,
@@ -48,6 +46,7 @@ from whatisup.protocol import (
     StanzaReceived,
     Unlinked,
 )
+from whatisup.protocol.linking_code import LinkingSecret, derive_key, display_code, generate_code
 from whatisup.store import AppendEvent, MarkPrekeys
 from whatisup.store import auth as auth_rows
 
@@ -55,7 +54,6 @@ log = structlog.get_logger(__name__)
 
 # As long as clients' authors have seen a code live; nothing specifies it.
 LINKING_CODE_S = 160.0
-PBKDF2_ROUNDS = 2 << 16
 
 
 async def transmit(actor: InstanceActor, event: Event) -> None:
@@ -96,10 +94,11 @@ async def offer_linking_code(actor: InstanceActor) -> None:
         return
     request = actor.desk.next_request()
     if request is not None:
+        code = generate_code(actor.services.entropy)
         secret = await trio.to_thread.run_sync(
-            LinkingSecret.derive, None, actor.services.entropy, limiter=actor.services.threads
+            LinkingSecret.derive, code, actor.services.entropy, limiter=actor.services.threads
         )
-        actor.desk.code = PairCode(secret.code, 0)
+        actor.desk.code = code
         actor.connection.request_linking_code(request.phone_number, secret, trio.current_time())
         await actor.flush()
 
@@ -108,9 +107,8 @@ async def on_linking_code_accepted(actor: InstanceActor, _event: LinkingCodeAcce
     """Hand the code out."""
     if actor.desk.code is not None:
         expires_at = actor.services.unix_ms() + round(LINKING_CODE_S * 1000)
-        actor.desk.code = PairCode(actor.desk.code.code, expires_at)
         actor.desk.code_until = trio.current_time() + LINKING_CODE_S
-        actor.desk.settle_code(actor.desk.code)
+        actor.desk.settle_code(PairCode(display_code(actor.desk.code), expires_at))
     await offer_linking_code(actor)
 
 
@@ -132,10 +130,8 @@ async def on_primary_hello(actor: InstanceActor, event: PrimaryHelloReceived) ->
         return
     actor.connection.transmit(event, trio.current_time())
     await actor.flush()
-    password = actor.desk.code.code.replace("-", "").encode()
-    key = await trio.to_thread.run_sync(
-        pbkdf2_sha256, password, event.salt, PBKDF2_ROUNDS, 32, limiter=actor.services.threads
-    )
+    code = actor.desk.code
+    key = await trio.to_thread.run_sync(derive_key, code, event.salt, limiter=actor.services.threads)
     if actor.connection is not None:
         actor.connection.finish_linking(key, trio.current_time())
 

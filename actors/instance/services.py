@@ -16,8 +16,9 @@ import trio
 from actors.writer import Writer
 from whatisup.errors import AtCapacity
 from whatisup.lifecycle import should_run
-from whatisup.protocol import ClientProfile
-from whatisup.store import Database, Instance, Mode
+from whatisup.protocol.profile import ClientProfile
+from whatisup.store import Instance, Mode
+from whatisup.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)

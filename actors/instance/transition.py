@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from whatisup.lifecycle import Auth, State, Step
-from whatisup.protocol import Account
+from whatisup.protocol.credentials import Account
 from whatisup.store import AppendEvent, Instance, NewAuth, Op, SetStatus, Touch, WipeAuth
 
 

@@ -34,6 +34,8 @@ def test_settings_table_and_value_have_the_same_fields() -> None:
         ("WHATISUP_WA_URL", "https://x", "ws://"),
         ("WHATISUP_WA_ROOT_KEY", "zz", "hexadecimal"),
         ("WHATISUP_WA_ROOT_KEY", "00", "32 bytes"),
+        ("WHATISUP_CLIENT_VERSION", "2.3000", "2.3000.1043857760"),
+        ("WHATISUP_CLIENT_VERSION", "2.3000.99999999999", "2.3000.1043857760"),
         ("WHATISUP_SHUTDOWN_S", "soon", "number"),
         ("WHATISUP_LOG_FORMAT", "xml", "one of"),
     ],
