@@ -1,0 +1,289 @@
+"""An instance in this process against a sandbox: its whole life, and a crash at every arrow of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors.instance.actor import InstanceActor
+from actors.messages import Delete, Logout, RequestPairCode, RequestQr, Start, Stop
+from tests.integration.actors.house import ORIGIN, House, open_house, open_sandbox
+from whatisup.control import FaultRequest, Scope
+from whatisup.errors import (
+    CommandRefused,
+    Fenced,
+    InvalidTransition,
+    PairingEnded,
+    SessionExists,
+    UnknownInstance,
+    WhatIsUpError,
+)
+from whatisup.lifecycle import Reason, State
+from whatisup.store import PutAuth, SetStatus, Unit, auth, instances
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_sandbox(tmp_path) as ready, open_house(tmp_path, ready) as house:
+        yield house
+
+
+async def auth_rows(house: House, instance_id: str) -> int:
+    uploaded = await house.database.read(auth.prekey_ids, instance_id, "uploaded")
+    offered = await house.database.read(auth.prekey_ids, instance_id, "offered")
+    own = [await house.database.read(auth.get, instance_id, kind, "own") for kind in ("credentials", "account")]
+    return len(uploaded) + len(offered) + sum(value is not None for value in own)
+
+
+async def test_pairing_by_qr_tells_its_story_in_events(house: House) -> None:
+    instance_id, number = await house.pair()
+    row = await house.row(instance_id)
+    assert (row.phone_number, row.has_account, row.reason, row.detail) == (number, True, None, None)
+    assert row.last_seen_at is not None
+    log = [event for event in await house.events(instance_id) if event.type != "qr.updated"]
+    assert [(event.type, event.data and event.data.get("status")) for event in log] == [
+        ("instance.status", "qr_required"),
+        ("instance.status", "reconnecting"),
+        ("instance.status", "connected"),
+        ("instance.connected", None),
+    ]
+    everything = await house.events(instance_id)
+    assert [event.seq for event in everything] == list(range(1, len(everything) + 1))
+    assert len(await house.database.read(auth.prekey_ids, instance_id, "uploaded")) == 812
+
+
+async def test_pairing_by_linking_code(house: House) -> None:
+    instance_id, number = await house.create()
+    code = await house.system.ask(instance_id, RequestPairCode(ORIGIN, number))
+    assert len(code.code) == 9
+    assert code.code[4] == "-"
+    linked = await house.sandbox.enter_link_code(number, code.code)
+    assert linked.number == number
+    row = await house.status(instance_id, State.CONNECTED)
+    assert row.phone_number == number
+
+
+async def test_a_wrong_linking_code_leaves_pairing_open(house: House) -> None:
+    instance_id, number = await house.create()
+    await house.system.ask(instance_id, RequestPairCode(ORIGIN, number))
+    with pytest.raises(CommandRefused):
+        await house.sandbox.enter_link_code(number, "1111-1111")
+    row = await house.row(instance_id)
+    assert row.status is State.QR_REQUIRED
+    qr = await house.system.ask(instance_id, RequestQr(ORIGIN))
+    await house.sandbox.scan(number, qr.code)
+    await house.status(instance_id, State.CONNECTED)
+
+
+async def test_commands_that_the_state_forbids_are_refused_and_harm_nothing(house: House) -> None:
+    instance_id, _ = await house.create()
+    for command in (Start(ORIGIN), Stop(ORIGIN), Logout(ORIGIN)):
+        with pytest.raises(InvalidTransition):
+            await house.system.ask(instance_id, command)  # type: ignore[arg-type]  # a union of commands
+    assert (await house.row(instance_id)).status is State.PENDING
+    with pytest.raises(UnknownInstance):
+        await house.system.ask("inst_00000000000000000000000000", Stop(ORIGIN))
+    paired, _ = await house.pair()
+    with pytest.raises(SessionExists):
+        await house.system.ask(paired, RequestQr(ORIGIN))
+    with pytest.raises(InvalidTransition):
+        await house.system.ask(paired, Start(ORIGIN))
+    assert (await house.row(paired)).status is State.CONNECTED
+
+
+async def test_stop_while_pairing_gives_the_pairing_up_and_tells_who_waits(house: House) -> None:
+    instance_id, _ = await house.create()
+    await house.system.ask(instance_id, RequestQr(ORIGIN))
+    await house.system.ask(instance_id, Stop(ORIGIN))
+    row = await house.row(instance_id)
+    assert (row.status, row.has_account) == (State.PENDING, False)
+    assert await auth_rows(house, instance_id) == 0
+
+
+async def test_delete_refuses_who_waits_for_a_qr(house: House, nursery: trio.Nursery) -> None:
+    instance_id, _ = await house.create()
+    await house.system.ask(instance_id, RequestQr(ORIGIN))
+    await house.sandbox.arm(FaultRequest("half-open", seconds=5))
+    refused = trio.Event()
+
+    async def wait_for_code() -> None:
+        with pytest.raises((PairingEnded, CommandRefused)):
+            await house.system.ask(instance_id, RequestPairCode(ORIGIN, "999000000000"))
+        refused.set()
+
+    nursery.start_soon(wait_for_code)
+    await trio.sleep(0.3)
+    await house.system.ask(instance_id, Delete(ORIGIN))
+    with trio.fail_after(5):
+        await refused.wait()
+    with pytest.raises(UnknownInstance):
+        await house.system.ask(instance_id, RequestQr(ORIGIN))
+
+
+async def test_a_single_401_wipes_nothing(house: House) -> None:
+    instance_id, number = await house.pair()
+    await house.sandbox.arm(FaultRequest("failure-401", Scope(number), times=1))
+    await house.sandbox.arm(FaultRequest("drop", Scope(number)))
+    await house.status(instance_id, State.RECONNECTING)
+    await house.status(instance_id, State.CONNECTED)
+    assert await auth_rows(house, instance_id) > 800
+
+
+async def test_a_certificate_refused_five_times_needs_a_person(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.instance.backoff.CAP_S", 0.05)
+    instance_id, number = await house.pair()
+    await house.sandbox.arm(FaultRequest("bad-certificate", seconds=15))
+    await house.sandbox.arm(FaultRequest("drop", Scope(number)))
+    row = await house.status(instance_id, State.DISCONNECTED)
+    assert (row.detail, row.reason, row.has_account) == ("bad_certificate", Reason.SESSION_INVALIDATED, True)
+
+
+async def test_an_actor_killed_with_a_unit_queued_never_overwrites_its_successor(house: House) -> None:
+    """The unit of a dead incarnation reaches the writer after its successor was born, and is refused."""
+    instance_id, _ = await house.pair()
+    dead = await house.row(instance_id)
+    await house.writer.call(instances.bump_incarnation, instance_id)
+    stale = Unit(
+        instance_id,
+        dead.incarnation,
+        (SetStatus(State.PENDING, has_account=False), PutAuth("credentials", "own", b"of the dead")),
+    )
+    with pytest.raises(Fenced):
+        await house.writer.submit(stale)
+    row = await house.row(instance_id)
+    assert row.status is not State.PENDING
+    await house.status(instance_id, State.CONNECTED)
+
+
+class Crash(Exception):
+    """The bug that a test plants."""
+
+
+class Bug:
+    """Raises at the `at`-th arrow of one instance's actor, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.instance_id = ""
+        self.at = 0
+        self.passed = 0
+        self.has_struck = False
+        for name in ("commit", "flush", "begin_farewell"):
+            monkeypatch.setattr(InstanceActor, name, self._around(getattr(InstanceActor, name)))
+
+    def arm(self, instance_id: str, at: int) -> None:
+        self.instance_id, self.at, self.passed, self.has_struck = instance_id, at, 0, False
+
+    def _around(self, method):  # type: ignore[no-untyped-def]  # wraps whatever method it is given
+        async def wrapper(actor, *args, **kwargs):  # type: ignore[no-untyped-def]  # same
+            self._arrow(actor)
+            result = await method(actor, *args, **kwargs)
+            self._arrow(actor)
+            return result
+
+        return wrapper
+
+    def _arrow(self, actor: InstanceActor) -> None:
+        if actor.id != self.instance_id or self.has_struck:
+            return
+        self.passed += 1
+        if self.passed == self.at:
+            self.has_struck = True
+            raise Crash
+
+
+async def devices(house: House, number: str) -> int:
+    return len((await house.sandbox.account(number)).devices)
+
+
+async def scan_when_offered(house: House, instance_id: str, number: str) -> None:
+    """Pair as a person would: ask for a QR until there is one to scan, and stop when it went through or is over."""
+    with suppress(WhatIsUpError):
+        qr = await house.system.ask(instance_id, RequestQr(ORIGIN))
+        await house.sandbox.scan(number, qr.code)
+
+
+async def consistent(house: House, instance_id: str, number: str) -> State:
+    """Wait until gateway and server agree: both have the device, or neither has, with no auth state left."""
+    with trio.move_on_after(15):
+        while True:
+            row = await house.row(instance_id)
+            linked = await devices(house, number)
+            if row.status is State.CONNECTED and linked == 1:
+                return row.status
+            if row.status in (State.PENDING, State.DISCONNECTED) and linked == 0:
+                assert await auth_rows(house, instance_id) == 0
+                return row.status
+            await trio.sleep(0.02)
+    raise AssertionError(f"never agreed: {row.status} {row.detail}, {linked} devices")
+
+
+@pytest.mark.slow
+async def test_a_crash_at_every_arrow_of_pairing_converges(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.supervisor.CRASH_BASE_S", 0.01)
+    bug = Bug(monkeypatch)
+    at, outcomes = 0, []
+    while True:
+        at += 1
+        instance_id, number = await house.create()
+        bug.arm(instance_id, at)
+        await scan_when_offered(house, instance_id, number)
+        outcomes.append(await consistent(house, instance_id, number))
+        if not bug.has_struck:
+            break
+        if outcomes[-1] is not State.CONNECTED:
+            await scan_when_offered(house, instance_id, number)
+            await house.status(instance_id, State.CONNECTED)
+        assert at < 200
+    assert at > 20
+    assert {State.CONNECTED, State.PENDING} <= set(outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("farewell", [Logout(ORIGIN), Delete(ORIGIN)], ids=["logout", "delete"])
+async def test_a_crash_at_every_arrow_of_leaving_converges(
+    house: House, monkeypatch: pytest.MonkeyPatch, farewell: Logout | Delete
+) -> None:
+    bug = Bug(monkeypatch)
+    at = 0
+    while True:
+        at += 1
+        instance_id, number = await house.pair()
+        bug.arm(instance_id, at)
+        with suppress(CommandRefused):
+            await house.system.ask(instance_id, farewell)  # type: ignore[arg-type]  # either command
+        assert await has_left(house, instance_id) or at == 1
+        if isinstance(farewell, Logout) and at > 1:
+            assert await devices(house, number) == 0
+        if not bug.has_struck:
+            break
+        assert at < 50
+    assert at > 3
+
+
+async def has_left(house: House, instance_id: str) -> bool:
+    """Whether, within bounds, the keys are destroyed and the row says so."""
+    with trio.move_on_after(8):
+        while True:
+            row = await house.database.read(instances.get, instance_id)
+            is_gone = row is None or (row.status is State.DISCONNECTED and row.intent is None)
+            if is_gone and await auth_rows(house, instance_id) == 0:
+                return True
+            await trio.sleep(0.02)
+    return False
+
+
+async def test_a_crash_disturbs_no_sibling(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    siblings = [(await house.pair())[0] for _ in range(3)]
+    before = [len(await house.events(sibling)) for sibling in siblings]
+    bug = Bug(monkeypatch)
+    instance_id, number = await house.pair()
+    bug.arm(instance_id, 1)
+    await house.sandbox.arm(FaultRequest("stream-503", Scope(number)))
+    await house.status(instance_id, State.RECONNECTING)
+    await house.status(instance_id, State.CONNECTED)
+    assert bug.has_struck
+    assert [len(await house.events(sibling)) for sibling in siblings] == before
