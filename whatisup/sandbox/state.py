@@ -353,7 +353,7 @@ def _connect(path: str | None) -> sqlite3.Connection:
     if path is not None:
         # Invariant: the file holds private keys, so nobody else may read it, not even between create and chmod.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path or "", isolation_level=None, timeout=2.0, check_same_thread=False)
+    connection = sqlite3.connect(path or "", isolation_level=None, timeout=0.5, check_same_thread=False)
     try:
         # Exclusive: a second sandbox on the same file is refused instead of giving keys out twice.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
