@@ -57,7 +57,7 @@ class Postgres:
     def execute(self, statement: str) -> None:
         """Run one statement outside any transaction, as the server's superuser."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload] # a test's own text
+            connection.execute(statement)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _binaries(folder: Path) -> Path:
 
 
 def _initialise(binaries: Path, data: Path, folder: Path, identity: dict[str, Any]) -> None:
-    command = [binaries / "initdb", "-D", data, "-U", "t", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    command = [str(binaries / "initdb"), "-D", str(data), "-U", "t", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
     done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, **identity)
     if done.returncode != 0:
         raise RuntimeError(f"initdb failed: {done.stderr}{done.stdout}")

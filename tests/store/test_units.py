@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 
 from tests.store.world import BUG, CONNECTED, NOW, ORIGIN, World, told
 from whatisup.errors import Fenced, StoreError
@@ -27,10 +29,12 @@ from whatisup.store import (
     Touch,
     Unit,
     WipeAuth,
+    apply,
     audit,
     auth,
     instances,
 )
+from whatisup.store.apply import Target
 
 GARBAGE = SetStatus(State.PENDING, has_account=True)
 """Violates a CHECK of the schema."""
@@ -166,11 +170,14 @@ def test_bump_that_is_undone_fences_nobody(world: World) -> None:
 
 
 def test_fence_costs_one_select_a_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from whatisup.store import apply
-
     selects = []
     fence = apply._fence
-    monkeypatch.setattr(apply, "_fence", lambda *args: selects.append(1) or fence(*args))
+
+    def counted(connection: Connection, units: Iterable[Unit]) -> dict[str, Target]:
+        selects.append(1)
+        return fence(connection, units)
+
+    monkeypatch.setattr(apply, "_fence", counted)
     units = [Unit(world.another(name=str(i)).id, 0, (told(),)) for i in range(20)]
     assert all(isinstance(result, Committed) for result in world.store.commit(units))
     assert len(selects) == 1

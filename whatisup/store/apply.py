@@ -178,11 +178,12 @@ def _apply(tx: Tx, targets: Iterable[Target]) -> None:
 
 def wipe_auth(tx: Tx, instance_ids: Sequence[str]) -> None:
     """Destroy the data keys of these instances, then the rows that they sealed."""
-    tx.destroyed_keys += datakeys.destroy(tx.conn, instance_ids)
+    destroyed = datakeys.destroy(tx.conn, instance_ids)
+    tx.destroyed_keys += destroyed
+    tx.wiped = tx.wiped or bool(destroyed)
     for table in (auth_state, prekeys):
         tx.conn.execute(delete(table).where(table.c.instance_id.in_(instance_ids)))
     tx.conn.execute(update(instances).where(instances.c.id.in_(instance_ids)).values(next_prekey_id=1))
-    tx.wiped = True
 
 
 def _wipe_auth(tx: Tx, work: Work) -> None:
