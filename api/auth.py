@@ -8,8 +8,9 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from werkzeug.datastructures import Headers
 
 from whatisup.store import ApiKey, Mode, Origin
 
@@ -79,7 +80,7 @@ def api_key(token: str) -> str:
     return token
 
 
-def is_operator(peer: str | None, headers: Mapping[str, str], operator_token: str | None) -> bool:
+def is_operator(peer: str | None, headers: Headers, operator_token: str | None) -> bool:
     """Whether the asker operates this gateway: by token, or by being on this machine with no proxy in between."""
     try:
         token = bearer_token(headers.get("Authorization"))

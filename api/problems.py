@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import HTTPException
 
+from actors.sandbox import SandboxRefused, SandboxUnavailable
 from actors.supervisor import leaves
 from whatisup import errors as e
 
@@ -34,6 +35,7 @@ CODES: Mapping[str, Code] = {
     "not_found": Code(404, "No such route or resource for this key."),
     "instance_not_found": Code(404, "No such instance for this key."),
     "phone_not_found": Code(404, "No such sandbox phone for this key."),
+    "phone_exists": Code(409, "The sandbox number is taken."),
     "fault_not_found": Code(404, "No such sandbox fault for this key."),
     "method_not_allowed": Code(405, "The route exists, but not with this method."),
     "request_timeout": Code(408, "The body did not arrive in time."),
@@ -79,6 +81,11 @@ ERRORS: Mapping[type[Exception], str] = {
     # Not the client's business: a key is missing, or a row was tampered with.
     e.SecretsError: "internal_error",
     e.SealBroken: "internal_error",
+    e.SchemaTooNew: "internal_error",
+    e.BadCursor: "bad_cursor",
+    e.WiderThanMaker: "validation_failed",
+    SandboxUnavailable: "sandbox_unavailable",
+    SandboxRefused: "sandbox_refused",
 }
 
 # Errors whose own words are written for the caller; all others get the code's meaning.
@@ -131,6 +138,8 @@ def problem_of(error: BaseException) -> Problem:
         return Problem("internal_error")
     if isinstance(leaf, e.PairingEnded):
         return Problem(code, str(leaf), status=leaf.state, detail=leaf.detail)
+    if isinstance(leaf, SandboxRefused):
+        return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):
         return Problem(code, str(leaf), status=leaf.state, remedy=leaf.remedy)
     return Problem(code, str(leaf) if isinstance(leaf, _SPEAKING) else None)

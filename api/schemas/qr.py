@@ -10,7 +10,7 @@ import segno
 _QUIET_ZONE = 4
 _PIXELS_PER_MODULE = 6
 
-# Upper and lower half of one character cell, each dark or not. Light modules are drawn and dark ones left out, because a
+# Upper and lower half of one character cell, each dark or not. Light modules are drawn and dark ones left out, since a
 # terminal is usually dark and a scanner wants dark modules on light ground.
 _CELLS = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
 

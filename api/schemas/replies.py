@@ -142,8 +142,6 @@ class EventEnvelope(Reply, frozen=True):
         data = event.data
         if data is not None and event.type == "qr.updated" and "code" in data:
             data = {"qr": data_url(data["code"]), **data}
-        if data is not None and isinstance(data.get("expires_at"), int):
-            data = {**data, "expires_at": iso(data["expires_at"])}
         return cls(
             event=event.type,
             event_id=event.id,
@@ -187,10 +185,9 @@ class Readiness(Reply, frozen=True):
 
 
 class PhoneDevice(Reply, frozen=True):
-    """A device that is linked to a simulated phone; `instance_id` if it is one of yours."""
+    """A device that is linked to a simulated phone."""
 
     device: int
-    instance_id: str | None
     is_connected: bool
     linked_at: Time
 
@@ -204,29 +201,24 @@ class PhoneBody(Reply, frozen=True):
     devices: list[PhoneDevice]
 
     @classmethod
-    def of(cls, account: control.Account, instances: dict[int, str]) -> PhoneBody:
-        """Render a sandbox account; `instances` maps its device numbers to the customer's instances."""
+    def of(cls, account: control.Account) -> PhoneBody:
+        """Render a sandbox account."""
         return cls(
             number=account.number,
             name=account.name,
             created_at=iso(account.created_at),
             devices=[
-                PhoneDevice(
-                    device=device.device,
-                    instance_id=instances.get(device.device),
-                    is_connected=device.is_connected,
-                    linked_at=iso(device.linked_at),
-                )
-                for device in account.devices
+                PhoneDevice(device=one.device, is_connected=one.is_connected, linked_at=iso(one.linked_at))
+                for one in account.devices
             ],
         )
 
 
-class PhoneList(Reply, frozen=True):
-    """All simulated phones of the customer."""
+class PhonePage(Reply, frozen=True):
+    """Simulated phones of the customer, oldest first."""
 
     data: list[PhoneBody]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 class ScanBody(Reply, frozen=True):

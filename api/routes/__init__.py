@@ -1,0 +1,36 @@
+"""The routes: what each one is (`ENDPOINTS`), and the way of a request from Quart to its handler and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import json
+
+from api.routes import events, health, instances, sandbox
+from api.routes.endpoint import Access, Answer, Endpoint, Exchange
+from api.routes.openapi import document
+from api.schemas.requests import NoQuery, Nothing
+
+_DESCRIBED: Final = (*instances.ENDPOINTS, *events.ENDPOINTS, *sandbox.ENDPOINTS, *health.ENDPOINTS)
+
+
+async def describe(_exchange: Exchange[Nothing, NoQuery]) -> Answer:
+    """Give the OpenAPI document."""
+    return Answer(json.encode(document(ENDPOINTS)))
+
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *_DESCRIBED,
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        name="get_openapi",
+        summary="Describe every route, as OpenAPI 3.1.",
+        handler=describe,
+        access=Access.ANYBODY,
+        reply=None,
+        media={"application/json": "This document."},
+    ),
+)
+
+__all__ = ["ENDPOINTS"]

@@ -1,0 +1,146 @@
+"""From a Quart request to a handler and back: authenticate, parse, ask, render.
+
+Rule: a handler sees only checked values, and whatever it raises leaves as a problem in the envelope. A handler may be
+cancelled at any await because its client left, so it hands work over whole (one command, one writer call) and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from msgspec import json
+from quart import Request as HttpRequest
+from quart import Response, g, request
+
+from api import auth
+from api.problems import Problem, problem_of
+from api.routes.edge import Edge
+from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange
+from api.schemas.parse import Invalid, parse_json, parse_query
+from api.schemas.replies import ErrorBody, ErrorEnvelope
+from api.schemas.requests import Request
+from whatisup.store import KeyRefusal, Mode, keys
+
+log = structlog.get_logger(__name__)
+
+_REFUSALS = {
+    KeyRefusal.MALFORMED: "auth_malformed",
+    KeyRefusal.INVALID: "auth_invalid",
+    KeyRefusal.EXPIRED: "auth_expired",
+}
+
+
+def view(edge: Edge, endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
+    """Make the view function of an endpoint."""
+
+    async def answer(**params: str) -> Response:
+        try:
+            return await _answer(edge, endpoint, params)
+        except Exception as error:
+            return refuse(error)
+
+    answer.__name__ = endpoint.name
+    return answer
+
+
+def refuse(error: Exception) -> Response:
+    """Put an error in the envelope; one that nobody foresaw is logged and stays unnamed."""
+    problem = problem_of(error)
+    if problem.code == "internal_error":
+        log.error("request.failed", request_id=g.request_id, exc_info=error)
+    body = ErrorBody(code=problem.code, message=str(problem), details=problem.details)
+    answer = Answer(ErrorEnvelope(error=body, request_id=g.request_id), status=problem.status, headers=problem.headers)
+    g.problem = problem.code
+    return render(answer)
+
+
+def render(answer: Answer) -> Response:
+    """Write an answer as a Quart response."""
+    content = answer.content
+    if content is None:
+        response = Response(b"", status=answer.status)
+        del response.headers["Content-Type"]
+    else:
+        body = content if isinstance(content, (str, bytes)) else json.encode(content)
+        response = Response(body, status=answer.status, content_type=answer.media_type)
+    for name, value in answer.headers.items():
+        response.headers[name] = value
+    return response
+
+
+async def _answer(edge: Edge, endpoint: Endpoint, params: dict[str, str]) -> Response:
+    operator = auth.is_operator(request.remote_addr, request.headers, edge.settings.operator_token)
+    if endpoint.access is Access.OPERATOR and not operator:
+        raise Problem("operator_only")
+    caller = None
+    if endpoint.access in (Access.KEY, Access.TEST_KEY):
+        caller = await authenticate(edge, endpoint, request)
+        g.customer_id, g.key_id = caller.customer_id, caller.key_id
+    try:
+        query = parse_query(request.args.items(multi=True), endpoint.query)
+        raw_body, body = await _read_body(endpoint, request)
+    except Invalid as error:
+        raise invalid(error) from None
+    exchange = Exchange(
+        edge=edge,
+        request_id=g.request_id,
+        method=request.method,
+        path=request.path,
+        params=params,
+        headers=request.headers,
+        body=body,
+        query=query,
+        is_operator=operator,
+        caller=caller,
+        accepts=_preference(request),
+        raw_body=raw_body,
+    )
+    answer = await endpoint.handler(exchange)
+    return render(answer) if isinstance(answer, Answer) else answer
+
+
+def invalid(error: Invalid) -> Problem:
+    """Tell a client what it sent wrong."""
+    details = {} if error.field is None else {"field": error.field}
+    return Problem(error.code, str(error), **details)
+
+
+async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> auth.Principal:
+    """Find out who asks.
+
+    Raises:
+        Problem: `auth_…` without a valid key; 404 for a live key on a sandbox route; `instance_scoped_key`.
+    """
+    try:
+        header = http.headers.get("Authorization")
+        in_query = http.args.get("token") if "token" in endpoint.query.__struct_fields__ else None
+        token = auth.api_key(in_query if header is None and in_query is not None else auth.bearer_token(header))
+    except auth.AuthRefused as error:
+        raise Problem(error.code, error.message) from None
+    key = await edge.system.database.read(keys.authenticate, token, edge.now())
+    if isinstance(key, KeyRefusal):
+        raise Problem(_REFUSALS[key])
+    principal = auth.Principal.of(key)
+    edge.key_uses[principal.key_id] = edge.now()
+    if endpoint.access is Access.TEST_KEY and principal.mode is not Mode.TEST:
+        raise Problem("not_found", "the sandbox is for zpk_test_ keys")
+    if endpoint.is_customer_wide and principal.instance_id is not None:
+        raise Problem("instance_scoped_key")
+    return principal
+
+
+async def _read_body(endpoint: Endpoint, http: HttpRequest) -> tuple[bytes, Request]:
+    raw = await http.get_data(cache=True, as_text=False, parse_form_data=False)
+    if raw and http.mimetype != JSON:
+        raise Problem(
+            "unsupported_media_type", "send the body as JSON, with the header `Content-Type: application/json`"
+        )
+    return raw, parse_json(raw, endpoint.body)
+
+
+def _preference(http: HttpRequest) -> Callable[[tuple[str, ...]], str]:
+    def prefer(offers: tuple[str, ...]) -> str:
+        return http.accept_mimetypes.best_match(offers, default=offers[0]) or offers[0]
+
+    return prefer

@@ -1,0 +1,121 @@
+"""What a route is, as data: its path, who may call it, what it takes, what it answers.
+
+Rule: the router, the dispatcher and the OpenAPI document all read this one description; a route exists in all or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Generic, TypeVar, cast
+
+from msgspec import Struct
+from quart import Response
+from werkzeug.datastructures import Headers
+
+from api.auth import Principal
+from api.problems import Problem
+from api.routes.edge import Edge
+from api.schemas.requests import NoQuery, Nothing, Request
+from whatisup.store import Origin
+
+B = TypeVar("B", bound=Request)
+Q = TypeVar("Q", bound=Request)
+
+JSON = "application/json"
+
+
+class Access(Enum):
+    """Who may call a route."""
+
+    ANYBODY = "anybody"
+    KEY = "key"
+    TEST_KEY = "test_key"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Generic[B, Q]):
+    """One request, read and authenticated, on its way to a handler."""
+
+    edge: Edge
+    request_id: str
+    method: str
+    path: str
+    params: Mapping[str, str]
+    headers: Headers
+    body: B
+    query: Q
+    is_operator: bool
+    caller: Principal | None
+    accepts: Callable[[tuple[str, ...]], str]
+    raw_body: bytes = field(default=b"", repr=False)
+
+    @property
+    def principal(self) -> Principal:
+        """Whoever holds the key; routes with `Access.KEY` and `TEST_KEY` always have one."""
+        return cast("Principal", self.caller)
+
+    @property
+    def origin(self) -> Origin:
+        """Who asked, for audit rows."""
+        return self.principal.origin(self.request_id)
+
+    @property
+    def instance_id(self) -> str:
+        """The instance in the path, refused as unknown when the key is bound to another one.
+
+        Raises:
+            Problem: `instance_not_found`.
+        """
+        instance_id = self.params["instance_id"]
+        if not self.principal.may_see(instance_id):
+            raise Problem("instance_not_found")
+        return instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back: JSON from a Struct, or text or bytes of another media type."""
+
+    content: Struct | str | bytes | None = None
+    status: int = 200
+    media_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Exchange[Any, Any]], Awaitable[Answer | Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A route. `path` is in OpenAPI's notation; `reply` is the Struct of a success, None for an empty one."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    reply: type[Struct] | None
+    status: int = 200
+    access: Access = Access.KEY
+    body: type[Request] = Nothing
+    query: type[Request] = NoQuery
+    media: Mapping[str, str] = field(default_factory=dict)
+    """Further media types of a success, each with a sentence."""
+    is_customer_wide: bool = False
+    """Refused for instance-bound keys."""
+    takes_idempotency_key: bool = False
+    problems: tuple[str, ...] = ()
+    """Codes that only this kind of route answers with; the ones every route shares are added by the document."""
+
+    @property
+    def rule(self) -> str:
+        """The path in the router's notation."""
+        return self.path.replace("{", "<").replace("}", ">")
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body other than `{}` may come."""
+        return self.body is not Nothing

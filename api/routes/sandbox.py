@@ -1,0 +1,333 @@
+"""Simulated phones and faults, for test keys: the sandbox's control API seen through one customer's window.
+
+Rule: a number or fault that is not the customer's does not exist, whatever the sandbox knows of it. What touches the
+sandbox runs to its (bounded) end even if the client leaves.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, Literal
+
+import trio
+from msgspec import structs
+
+from actors.instance.auth import ACCOUNT, OWN
+from actors.messages import RequestQr
+from actors.sandbox import SandboxRefused
+from api.problems import Problem
+from api.routes.endpoint import Access, Answer, Endpoint, Exchange
+from api.routes.idempotency import earlier, write_once
+from api.schemas.replies import FaultBody, FaultList, PhoneBody, PhonePage, ScanBody
+from api.schemas.requests import CreateFault, CreatePhone, NoQuery, Nothing, PageQuery, PhoneAction
+from whatisup import control
+from whatisup.protocol import Account
+from whatisup.store import Instance, Phone, auth, instances, phones
+from whatisup.store.cursor import decode_cursor, encode_cursor
+from whatisup.store.transaction import Tx
+
+DRAWS: Final = 5
+QR_WAIT_S: Final = 10.0
+
+Plain = Exchange[Nothing, NoQuery]
+Action = Exchange[PhoneAction, NoQuery]
+
+
+class _NumberTaken(Exception):
+    """The sandbox has an account of this number, or another customer has the number."""
+
+
+# --- phones ---------------------------------------------------------------------------------------------------------
+
+
+async def create_phone(exchange: Exchange[CreatePhone, NoQuery]) -> Answer:
+    """Make an account in the sandbox, then record whose it is; one that was lost in between belongs to nobody."""
+    replay = await earlier(exchange)
+    if replay is not None:
+        return replay
+    wanted = exchange.body.number
+    with trio.CancelScope(shield=True):
+        for _ in range(DRAWS if wanted is None else 1):
+            try:
+                return await _create(exchange, wanted or _draw(exchange))
+            except _NumberTaken:
+                continue
+    raise Problem("phone_exists")
+
+
+def _draw(exchange: Exchange[Any, Any]) -> str:
+    return f"999{int.from_bytes(exchange.edge.entropy(8)) % 10**9:09d}"
+
+
+async def _create(exchange: Exchange[CreatePhone, NoQuery], number: str) -> Answer:
+    sandbox = exchange.edge.require_sandbox()
+    try:
+        account = await sandbox.create_account(number, exchange.body.name)
+    except SandboxRefused as refusal:
+        if refusal.code == "number_taken":
+            raise _NumberTaken from None
+        raise
+    return await write_once(exchange, partial(_claim, exchange, account), status=201)
+
+
+def _claim(exchange: Exchange[Any, Any], account: control.Account, tx: Tx) -> PhoneBody:
+    if not phones.claim(tx, exchange.principal.customer_id, account.number, tx.now):
+        raise _NumberTaken
+    return PhoneBody.of(account)
+
+
+async def list_phones(exchange: Exchange[Nothing, PageQuery]) -> Answer:
+    """Show the customer's phones in order of creation, as far as the sandbox knows them."""
+    edge, query = exchange.edge, exchange.query
+    rows = await edge.system.database.read(phones.list_by_customer, exchange.principal.customer_id)
+    if query.cursor is not None:
+        last = decode_cursor(query.cursor)
+        rows = [row for row in rows if (row.created_at, row.number) > last]
+    shown = rows[: query.limit]
+    accounts = {account.number: account for account in await edge.require_sandbox().accounts()} if shown else {}
+    return Answer(
+        PhonePage(
+            data=[PhoneBody.of(accounts[row.number]) for row in shown if row.number in accounts],
+            next_cursor=encode_cursor(shown[-1].created_at, shown[-1].number) if len(rows) > len(shown) else None,
+        )
+    )
+
+
+async def _phone(exchange: Exchange[Any, Any], number: str) -> Phone:
+    """Find one of the customer's phones.
+
+    Raises:
+        Problem: `phone_not_found`, for unknown and other people's numbers alike.
+    """
+    customer_id = exchange.principal.customer_id
+    phone = await exchange.edge.system.database.read(phones.get, number, customer_id)
+    if phone is None:
+        raise Problem("phone_not_found")
+    return phone
+
+
+async def _instance(exchange: Exchange[Any, Any], instance_id: str) -> Instance:
+    """Find one of the customer's test instances.
+
+    Raises:
+        Problem: `instance_not_found`.
+    """
+    who = exchange.principal
+    row = None
+    if who.may_see(instance_id):
+        row = await exchange.edge.system.database.read(instances.get, instance_id, who.customer_id, who.mode)
+    if row is None:
+        raise Problem("instance_not_found")
+    return row
+
+
+async def scan(exchange: Action) -> Answer:
+    """Let the phone type the instance's linking code if it was given one, or else scan the instance's QR."""
+    edge = exchange.edge
+    phone = await _phone(exchange, exchange.params["number"])
+    instance = await _instance(exchange, exchange.body.instance_id)
+    sandbox = edge.require_sandbox()
+    code = edge.offers.take(instance.id, phone.number, edge.now())
+    with trio.CancelScope(shield=True):
+        if code is not None:
+            linked = await sandbox.enter_link_code(phone.number, code)
+        else:
+            linked = await sandbox.scan(phone.number, await _qr_on_offer(exchange, instance))
+    method: Literal["qr", "linking_code"] = "qr" if code is None else "linking_code"
+    return Answer(ScanBody(number=linked.number, device=linked.device, instance_id=instance.id, method=method))
+
+
+async def _qr_on_offer(exchange: Action, instance: Instance) -> str:
+    with trio.move_on_after(QR_WAIT_S):
+        offer = await exchange.edge.system.ask(instance.id, RequestQr(exchange.origin))
+        return offer.code
+    raise Problem("no_qr")
+
+
+async def unlink(exchange: Action) -> Answer:
+    """Let the phone remove the instance from its linked devices."""
+    phone = await _phone(exchange, exchange.params["number"])
+    number, device = await _linked_device(exchange, exchange.body.instance_id)
+    if number != phone.number:
+        raise Problem("sandbox_refused", "the instance is not linked to this phone")
+    with trio.CancelScope(shield=True):
+        await exchange.edge.require_sandbox().unlink(number, device)
+    return Answer(status=204)
+
+
+async def _linked_device(exchange: Exchange[Any, Any], instance_id: str) -> tuple[str, int]:
+    """Find out as which device, of which phone, an instance is linked.
+
+    Raises:
+        Problem: `instance_not_found`, or `sandbox_refused` when no phone is linked.
+    """
+    row = await _instance(exchange, instance_id)
+    stored = await exchange.edge.system.database.read(auth.get, row.id, ACCOUNT, OWN)
+    if stored is None:
+        raise Problem("sandbox_refused", "no phone is linked to the instance")
+    account = Account.decode(stored)
+    return account.phone_number, account.jid.device
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+async def arm(exchange: Exchange[CreateFault, NoQuery]) -> Answer:
+    """Arm a fault on one phone or on one instance's connections."""
+    body = exchange.body
+    if body.instance_id is not None:
+        number, device = await _linked_device(exchange, body.instance_id)
+        scope = control.Scope(number, device)
+    else:
+        scope = control.Scope((await _phone(exchange, body.number or "")).number)
+    try:
+        request = control.FaultRequest(body.name, scope, body.times, body.seconds, body.params)
+    except ValueError as error:
+        raise Problem("validation_failed", str(error)) from None
+    with trio.CancelScope(shield=True):
+        fault = await exchange.edge.require_sandbox().arm(request)
+    return Answer(_fault_body(fault), status=201)
+
+
+def _fault_body(fault: control.Fault) -> FaultBody:
+    params = {key: value for key, value in structs.asdict(fault.params).items() if value is not None}
+    return FaultBody(
+        id=fault.id,
+        name=fault.name,
+        number=fault.scope.number,
+        device=fault.scope.device,
+        times_left=fault.times_left,
+        expires_in_s=fault.expires_in_s,
+        hits=fault.hits,
+        params=params,
+    )
+
+
+async def _own_faults(exchange: Exchange[Any, Any]) -> list[control.Fault]:
+    rows = await exchange.edge.system.database.read(phones.list_by_customer, exchange.principal.customer_id)
+    own = {row.number for row in rows}
+    return [fault for fault in await exchange.edge.require_sandbox().faults() if fault.scope.number in own]
+
+
+async def list_faults(exchange: Plain) -> Answer:
+    """Show the faults on the customer's phones."""
+    return Answer(FaultList(data=[_fault_body(fault) for fault in await _own_faults(exchange)]))
+
+
+async def disarm(exchange: Plain) -> Answer:
+    """Disarm one fault."""
+    fault_id = exchange.params["fault_id"]
+    if not any(fault.id == fault_id for fault in await _own_faults(exchange)):
+        raise Problem("fault_not_found")
+    await exchange.edge.require_sandbox().disarm(fault_id)
+    return Answer(status=204)
+
+
+async def disarm_all(exchange: Plain) -> Answer:
+    """Disarm every fault on the customer's phones."""
+    with trio.CancelScope(shield=True):
+        for number in {fault.scope.number for fault in await _own_faults(exchange)}:
+            await exchange.edge.require_sandbox().disarm_all(number)
+    return Answer(status=204)
+
+
+_REFUSED: Final = ("sandbox_refused", "phone_not_found")
+_LINKING: Final = (*_REFUSED, "instance_not_found", "no_qr", "session_exists", "mailbox_full", "instance_restarting")
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="POST",
+        path="/v1/sandbox/phones",
+        name="create_sandbox_phone",
+        summary="Create a simulated phone.",
+        handler=create_phone,
+        access=Access.TEST_KEY,
+        body=CreatePhone,
+        reply=PhoneBody,
+        status=201,
+        is_customer_wide=True,
+        takes_idempotency_key=True,
+        problems=("phone_exists", "sandbox_refused"),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/sandbox/phones",
+        name="list_sandbox_phones",
+        summary="List the simulated phones.",
+        handler=list_phones,
+        access=Access.TEST_KEY,
+        query=PageQuery,
+        reply=PhonePage,
+        is_customer_wide=True,
+        problems=("bad_cursor",),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/sandbox/phones/{number}/scan",
+        name="scan_with_sandbox_phone",
+        summary="Let the phone link an instance: it types the instance's linking code, or scans its QR.",
+        handler=scan,
+        access=Access.TEST_KEY,
+        body=PhoneAction,
+        reply=ScanBody,
+        problems=_LINKING,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/sandbox/phones/{number}/unlink",
+        name="unlink_on_sandbox_phone",
+        summary="Let the phone remove an instance from its linked devices.",
+        handler=unlink,
+        access=Access.TEST_KEY,
+        body=PhoneAction,
+        reply=None,
+        status=204,
+        problems=(*_REFUSED, "instance_not_found"),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/sandbox/faults",
+        name="create_sandbox_fault",
+        summary="Arm a fault by name on one phone or one instance.",
+        handler=arm,
+        access=Access.TEST_KEY,
+        body=CreateFault,
+        reply=FaultBody,
+        status=201,
+        is_customer_wide=True,
+        problems=(*_REFUSED, "instance_not_found"),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/sandbox/faults",
+        name="list_sandbox_faults",
+        summary="List the armed faults.",
+        handler=list_faults,
+        access=Access.TEST_KEY,
+        reply=FaultList,
+        is_customer_wide=True,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/sandbox/faults",
+        name="delete_sandbox_faults",
+        summary="Disarm all faults.",
+        handler=disarm_all,
+        access=Access.TEST_KEY,
+        reply=None,
+        status=204,
+        is_customer_wide=True,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/sandbox/faults/{fault_id}",
+        name="delete_sandbox_fault",
+        summary="Disarm one fault.",
+        handler=disarm,
+        access=Access.TEST_KEY,
+        reply=None,
+        status=204,
+        is_customer_wide=True,
+        problems=("fault_not_found",),
+    ),
+)
