@@ -74,7 +74,7 @@ class Server:
             ROOT,
             INTERMEDIATE,
             static.public,
-            not_before=UNIX - 3600,
+            not_before=UNIX - 10**7,
             not_after=UNIX + 10**8,
             entropy=ENTROPY,
         )

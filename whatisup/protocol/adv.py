@@ -35,6 +35,9 @@ ACCOUNT_PREFIX: Final = b"\x06\x00"
 DEVICE_PREFIX: Final = b"\x06\x01"
 HOSTED_PREFIX: Final = b"\x06\x05"
 
+HMAC_MISMATCH: Final = "hmac-mismatch"
+"""The refusal of a proof that was made with another secret."""
+
 
 class PairingRefused(RemoteProtocolError):
     """A proof does not hold. `code` and `text` are what the peer is answered: 401 or 500, and a slug."""
@@ -101,7 +104,7 @@ def verify_pairing(envelope: bytes, identity: KeyPair, adv_secret: bytes, entrop
     sealed = _parse(proto.ADVSignedDeviceIdentityHMAC, envelope)
     prefix = HOSTED_PREFIX if sealed.accountType == proto.HOSTED else b""
     if not constant_time_equal(hmac_sha256(adv_secret, prefix + sealed.details), sealed.hmac):
-        raise PairingRefused(401, "hmac-mismatch")
+        raise PairingRefused(401, HMAC_MISMATCH)
     signed = _parse(proto.ADVSignedDeviceIdentity, sealed.details)
     details = _parse(proto.ADVDeviceIdentity, signed.details)
     account_key = signed.accountSignatureKey

@@ -14,7 +14,7 @@ from typing import Final
 from whatisup.crypto import Entropy, constant_time_equal
 from whatisup.errors import LocalProtocolError, RemoteProtocolError
 from whatisup.lifecycle import Trigger
-from whatisup.protocol.adv import PairingRefused, verify_pairing
+from whatisup.protocol.adv import HMAC_MISMATCH, PairingRefused, SignedDevice, verify_pairing
 from whatisup.protocol.credentials import Account, Credentials
 from whatisup.protocol.dialogue.exchange import Exchange, as_is
 from whatisup.protocol.dialogue.qr_rotation import QrRotation
@@ -61,6 +61,8 @@ from whatisup.wire import Node
 MAX_TRIES: Final = 5
 """How often the phone may answer one linking code: each costs us a slow derivation. Ours."""
 
+_MAX_SECRETS: Final = 1 + MAX_TRIES  # the one in the QR code, and one for each time a code was typed
+
 _SILENCE: Final = Refusal(408, "no-answer")
 _OVERTAKEN: Final = Refusal(409, "already-paired")
 
@@ -79,7 +81,7 @@ class _Attempt:
 class Pairing:
     """One registration connection's way to an account."""
 
-    __slots__ = ("_attempt", "_credentials", "_entropy", "_exchange", "_is_over", "_profile", "_rotation")
+    __slots__ = ("_attempt", "_credentials", "_entropy", "_exchange", "_is_over", "_profile", "_rotation", "_secrets")
 
     def __init__(self, exchange: Exchange, credentials: Credentials, profile: ClientProfile, entropy: Entropy) -> None:
         self._exchange = exchange
@@ -89,6 +91,9 @@ class Pairing:
         self._rotation: QrRotation | None = None
         self._attempt: _Attempt | None = None
         self._is_over = False
+        # The ADV secrets a phone may have by now, newest first: a linking code replaces the one in the QR on show,
+        # and a wrong code must not make that QR useless.
+        self._secrets = [credentials.adv_secret]
 
     @property
     def is_offered(self) -> bool:
@@ -208,6 +213,7 @@ class Pairing:
             self._refused(Refusal(400, "unusable-key"))
             return
         self._credentials = self._credentials.with_adv_secret(adv_secret)
+        self._secrets = [adv_secret, *self._secrets[: _MAX_SECRETS - 1]]
         finish = CompanionFinish(attempt.phone, bundle, identity.public, attempt.ref)
         reply = self._exchange.prepare(
             partial(build_companion_finish, finish=finish), as_is, self._finished, lost=self._linking_lost
@@ -243,8 +249,8 @@ class Pairing:
             self._exchange.emit(Paired(account, server_unix, replies=(reply,)))
 
     def _verify(self, request: Node) -> tuple[Account, Node, int | None]:
-        success, keys = parse_pair_success(request), self._credentials
-        device = verify_pairing(success.device_identity, keys.identity, keys.adv_secret, self._entropy)
+        success = parse_pair_success(request)
+        device = self._verify_device(success.device_identity)
         account = Account(
             success.jid,
             success.lid,
@@ -255,3 +261,14 @@ class Pairing:
             success.business_name,
         )
         return account, build_pair_device_sign(request, device.reply, device.key_index), success.server_unix
+
+    def _verify_device(self, device_identity: bytes) -> SignedDevice:
+        identity = self._credentials.identity
+        *newer, oldest = self._secrets
+        for adv_secret in newer:
+            try:
+                return verify_pairing(device_identity, identity, adv_secret, self._entropy)
+            except PairingRefused as refused:
+                if refused.text != HMAC_MISMATCH:
+                    raise
+        return verify_pairing(device_identity, identity, oldest, self._entropy)
