@@ -4,16 +4,16 @@ Rule: whatever goes wrong below comes out as `TransportError`, singly, never as 
 
 What the adapter knows and callers need not: one message at most is 2**24 + 8 bytes (a whole frame); a ping that crosses
 our close raises `wsproto`'s LocalProtocolError in the library's reader task (trio-websocket issue 184) and means
-"closed"; closing waits for the peer, so it is bounded; the library builds a TLS context per connection (0.8 MiB) unless
-it is given one.
+"closed"; a socket that the peer reset is never closed by the library, so the stream is opened and closed here; closing
+waits for the peer, so it is bounded. All connections share one TLS context: one of their own would cost 0.8 MiB each.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import trio
@@ -23,7 +23,7 @@ from trio_websocket import (
     DisconnectionTimeout,
     HandshakeError,
     WebSocketConnection,
-    open_websocket,
+    wrap_client_stream,
 )
 from wsproto.utilities import LocalProtocolError as WebSocketLocalError
 from wsproto.utilities import RemoteProtocolError as WebSocketRemoteError
@@ -92,6 +92,8 @@ class WebSocketTransport:
 
 
 def _translate(error: BaseException) -> TransportError:
+    if isinstance(error, TransportError):
+        return error
     if isinstance(error, ConnectionRejected):
         return UpgradeRefused(error.status_code)
     if isinstance(error, ConnectionClosed):
@@ -111,31 +113,91 @@ async def open_transport(url: str, *, tls: ssl.SSLContext | None) -> AsyncIterat
         UpgradeRefused: the server answered the upgrade with an HTTP status.
         TransportError: connecting failed or timed out, or the socket died inside the block.
     """
-    parts = urlsplit(url)
-    is_secure = parts.scheme == "wss"
-    if is_secure and tls is None:
-        raise TransportError("a wss:// URL needs a TLS context")
-    failure: BaseException | None = None
+    failures: list[BaseException] = []
     try:
-        async with open_websocket(
-            parts.hostname or "",
-            parts.port or (443 if is_secure else 80),
-            f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/",
-            use_ssl=tls if tls is not None and is_secure else False,
+        async with trio.open_nursery() as nursery:
+            with _fail_after(CONNECT_TIMEOUT_S):
+                stream = await _connect(url, tls)
+            # The library forgets to close a stream that the peer reset, so the stream is ours.
+            try:
+                with _fail_after(CONNECT_TIMEOUT_S):
+                    socket = await _upgrade(nursery, stream, url)
+                yield WebSocketTransport(socket)
+                with trio.move_on_after(DISCONNECT_TIMEOUT_S):
+                    await socket.aclose()
+            finally:
+                await trio.aclose_forcefully(stream)
+                nursery.cancel_scope.cancel(reason="the socket is closed")
+    except* (*_LOST, TransportError) as group:
+        failures = list(_leaves(group))
+    if failures:
+        raise _translate(failures[0]) from failures[0]
+
+
+@contextmanager
+def _fail_after(seconds: float) -> Iterator[None]:
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError:
+        raise TransportError(f"no connection within {seconds:.0f} s") from None
+
+
+async def _connect(url: str, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    parts = urlsplit(url)
+    host, is_secure = parts.hostname or "", parts.scheme == "wss"
+    if not is_secure:
+        return await trio.open_tcp_stream(host, parts.port or 80)
+    if tls is None:
+        raise TransportError("a wss:// URL needs a TLS context")
+    tcp = await trio.open_tcp_stream(host, parts.port or 443)
+    return trio.SSLStream(tcp, tls, server_hostname=host, https_compatible=True)
+
+
+class _ReaderNursery:
+    """Stands in for the nursery that the library starts its reader in, to tell when the reader has ended."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.ended = trio.Event()
+
+    def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Run the reader."""
+        self._nursery.start_soon(self._run, read)
+
+    async def _run(self, read: Callable[[], Awaitable[None]]) -> None:
+        await read()
+        self.ended.set()
+
+
+async def _upgrade(nursery: trio.Nursery, stream: trio.abc.Stream, url: str) -> WebSocketConnection:
+    """Speak the websocket handshake; a peer that hangs up instead of answering is noticed, which the library misses."""
+    parts = urlsplit(url)
+    resource = parts.path or "/"
+    reader = _ReaderNursery(nursery)
+
+    async def watch() -> None:
+        await reader.ended.wait()
+        raise TransportError("the peer hung up during the websocket handshake")
+
+    async with trio.open_nursery() as race:
+        race.start_soon(watch)
+        socket = await wrap_client_stream(
+            cast("trio.Nursery", reader),
+            cast("trio.SocketStream", stream),
+            parts.netloc,
+            f"{resource}?{parts.query}" if parts.query else resource,
             extra_headers=[(b"Origin", ORIGIN.encode())],
             message_queue_size=MESSAGE_QUEUE,
             max_message_size=MAX_MESSAGE_BYTES,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            disconnect_timeout=DISCONNECT_TIMEOUT_S,
-        ) as socket:
-            yield WebSocketTransport(socket)
-    except* _LOST as group:
-        failure = _first_leaf(group)
-    if failure is not None:
-        raise _translate(failure) from failure
+        )
+        race.cancel_scope.cancel(reason="the handshake is done")
+    return socket
 
 
-def _first_leaf(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+def _leaves(group: BaseException) -> Iterator[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        for error in group.exceptions:
+            yield from _leaves(error)
+    else:
+        yield group
