@@ -360,7 +360,7 @@ async def test_wrong_linking_code_links_nothing_and_may_be_typed_again(bench: Be
     assert (refused.status, refused.code) == (409, "wrong_code")
     assert device.last(LinkingCodeRefused).code == 400
     assert bench.hub.state.companions(NUMBER) == []
-    assert bench.server.pairing.attempt_for(NUMBER)
+    assert bench.server.pairing.attempt_for(NUMBER).typed is None
 
 
 def test_linking_code_for_an_unknown_phone_is_refused(bench: Bench) -> None:
