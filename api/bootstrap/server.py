@@ -1,0 +1,63 @@
+"""Hypercorn on Trio, set up for a control plane with long streams.
+
+Rule: a peer can hold a connection, never the process. Three settings say so:
+
+- `read_timeout` stays off, because hypercorn applies it to connections whose client has nothing to send, and would cut
+  every event stream. A stalled body is cut by `BODY_TIMEOUT`, an idle connection or half a head by
+  `keep_alive_timeout`.
+- hypercorn sends under a shield and without a deadline, so a client that stops reading would outlive every shutdown.
+  `TCP_USER_TIMEOUT` (Linux) lets the kernel reset such a connection.
+- the access log is ours: hypercorn's would print query strings, and with them the keys of streams.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import Final
+
+from hypercorn.config import Config, Sockets
+
+from whatisup.errors import WhatIsUpError
+from whatisup.settings import Settings
+
+GRACE_S: Final = 3.0
+UNREAD_S: Final = 15.0
+
+
+class CannotListen(WhatIsUpError):
+    """The address is in use, or is not this machine's."""
+
+
+class ServerConfig(Config):
+    """How we listen; `unread_s` is how long a client may leave what we sent unread."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.bind = [f"{host}:{settings.port}"]
+        self.accesslog = None
+        self.errorlog = logging.getLogger("hypercorn.error")
+        self.loglevel = "WARNING"
+        self.read_timeout = None
+        self.keep_alive_timeout = 15.0
+        self.graceful_timeout = min(GRACE_S, settings.shutdown_s / 4)
+        self.h2_max_concurrent_streams = 32
+        self.include_server_header = False
+        self.unread_s = min(UNREAD_S, settings.shutdown_s / 3)
+
+    def create_sockets(self) -> Sockets:
+        """Open the listening sockets; what is set here, accepted connections inherit.
+
+        Raises:
+            CannotListen: the address is in use or not ours.
+        """
+        try:
+            sockets = super().create_sockets()
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {self.bind[0]}: {error.strerror or error}") from None
+        if sys.platform == "linux":
+            for listener in sockets.insecure_sockets:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.unread_s * 1000))
+        return sockets
