@@ -171,14 +171,18 @@ class Bug:
         self.at = 0
         self.passed = 0
         self.has_struck = False
+        self.since = ""
         for name in ("commit", "flush", "begin_farewell"):
-            monkeypatch.setattr(InstanceActor, name, self._around(getattr(InstanceActor, name)))
+            monkeypatch.setattr(InstanceActor, name, self._around(name, getattr(InstanceActor, name)))
 
-    def arm(self, instance_id: str, at: int) -> None:
-        self.instance_id, self.at, self.passed, self.has_struck = instance_id, at, 0, False
+    def arm(self, instance_id: str, at: int, *, since: str = "") -> None:
+        """Strike at the `at`-th arrow, counted from the first one into the method `since`."""
+        self.instance_id, self.at, self.passed, self.has_struck, self.since = instance_id, at, 0, False, since
 
-    def _around(self, method):  # type: ignore[no-untyped-def]  # wraps whatever method it is given
+    def _around(self, name, method):  # type: ignore[no-untyped-def]  # wraps whatever method it is given
         async def wrapper(actor, *args, **kwargs):  # type: ignore[no-untyped-def]  # same
+            if name == self.since and actor.id == self.instance_id:
+                self.since = ""
             self._arrow(actor)
             result = await method(actor, *args, **kwargs)
             self._arrow(actor)
@@ -187,7 +191,7 @@ class Bug:
         return wrapper
 
     def _arrow(self, actor: InstanceActor) -> None:
-        if actor.id != self.instance_id or self.has_struck:
+        if actor.id != self.instance_id or self.has_struck or self.since:
             return
         self.passed += 1
         if self.passed == self.at:
@@ -252,7 +256,7 @@ async def test_a_crash_at_every_arrow_of_leaving_converges(
     while True:
         at += 1
         instance_id, number = await house.pair()
-        bug.arm(instance_id, at)
+        bug.arm(instance_id, at, since="begin_farewell")
         with suppress(CommandRefused):
             await house.system.ask(instance_id, farewell)  # type: ignore[arg-type]  # either command
         if at == 1:  # before the wish was committed: nothing happened, and nothing must
