@@ -1,0 +1,117 @@
+"""Baileys as a process: installed once from npm beside this file, driven by lines of JSON.
+
+Rule: the client is unmodified. Where Node or npm is missing, the tests are skipped and say why.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+HERE = Path(__file__).parent
+VERSION = "7.0.0-rc14"
+INSTALL_S = 180
+NODE_MAJOR = 20
+PATIENCE_S = 20.0
+
+_MANIFEST = HERE / "node_modules" / "@whiskeysockets" / "baileys" / "package.json"
+_DONE = HERE / "node_modules" / ".whatisup-installed"
+_INSTALL = ("install", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--no-progress")
+
+
+def require_baileys() -> str:
+    """Install Baileys if it is not there yet; return Node's path, or skip the test."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("interop needs Node and npm, which are not installed")
+    major = subprocess.run([node, "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
+    if int(major.split(".")[0]) < NODE_MAJOR:
+        pytest.skip(f"interop needs Node {NODE_MAJOR}, this is {major.strip()}")
+    with (HERE / "package.json").open() as lock:
+        # Several test processes may want it at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_installed():
+            _install(npm)
+    return node
+
+
+def _is_installed() -> bool:
+    return _DONE.exists() and _MANIFEST.exists() and json.loads(_MANIFEST.read_text())["version"] == VERSION
+
+
+def _install(npm: str) -> None:
+    try:
+        subprocess.run([npm, *_INSTALL], cwd=HERE, check=True, capture_output=True, timeout=INSTALL_S)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm did not install Baileys within {INSTALL_S} s")
+    except subprocess.CalledProcessError as error:
+        words = [line for line in error.stderr.decode("utf-8", "replace").splitlines() if "error" in line]
+        pytest.skip(f"npm could not install Baileys: {words[0] if words else error}")
+    _DONE.touch()
+
+
+@dataclass
+class Baileys:
+    """A running client."""
+
+    process: trio.Process
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    _begun: bytes = b""
+    _unread: list[dict[str, Any]] = field(default_factory=list)
+
+    async def do(self, what: str, **more: str) -> None:
+        """Give a command."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(json.dumps({"do": what, **more}).encode() + b"\n")
+
+    async def until(self, event: str, **wanted: Any) -> dict[str, Any]:
+        """Wait for the next event of that kind with these values; what comes before it is passed over."""
+        with trio.move_on_after(PATIENCE_S):
+            while True:
+                found = await self._next()
+                if found["event"] == event and wanted.items() <= found.items():
+                    return found
+        raise AssertionError(f"no {event} {wanted or ''} within {PATIENCE_S:g} s; there were {self.seen}")
+
+    async def _next(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        while not self._unread:
+            chunk = bytes(await self.process.stdout.receive_some(65536))
+            assert chunk, f"the client ended; there were {self.seen}"
+            *lines, self._begun = (self._begun + chunk).split(b"\n")
+            self._unread += [json.loads(line) for line in lines]
+        event = self._unread.pop(0)
+        self.seen.append(event)
+        assert event["event"] != "error", event
+        return event
+
+
+@asynccontextmanager
+async def open_baileys(node: str, url: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Baileys]:
+    """Run a client that has not connected yet."""
+    process = await trio.lowlevel.open_process(
+        [node, str(HERE / "companion.mjs"), url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        yield Baileys(process)
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    await stream.aclose()
