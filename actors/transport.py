@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+import h11
 import trio
 from trio_websocket import (
     ConnectionClosed,
@@ -45,6 +46,7 @@ _LOST = (
     DisconnectionTimeout,
     WebSocketLocalError,
     WebSocketRemoteError,
+    h11.ProtocolError,
     OSError,
     ssl.SSLError,
     trio.BrokenResourceError,
@@ -114,6 +116,7 @@ async def open_transport(url: str, *, tls: ssl.SSLContext | None) -> AsyncIterat
         TransportError: connecting failed or timed out, or the socket died inside the block.
     """
     failures: list[BaseException] = []
+    is_done = False
     try:
         async with trio.open_nursery() as nursery:
             with _fail_after(CONNECT_TIMEOUT_S):
@@ -123,6 +126,7 @@ async def open_transport(url: str, *, tls: ssl.SSLContext | None) -> AsyncIterat
                 with _fail_after(CONNECT_TIMEOUT_S):
                     socket = await _upgrade(nursery, stream, url)
                 yield WebSocketTransport(socket)
+                is_done = True
                 with trio.move_on_after(DISCONNECT_TIMEOUT_S):
                     await socket.aclose()
             finally:
@@ -130,7 +134,7 @@ async def open_transport(url: str, *, tls: ssl.SSLContext | None) -> AsyncIterat
                 nursery.cancel_scope.cancel(reason="the socket is closed")
     except* (*_LOST, TransportError) as group:
         failures = list(_leaves(group))
-    if failures:
+    if failures and not is_done:  # once the block is over, how the socket dies is nobody's concern
         raise _translate(failures[0]) from failures[0]
 
 
