@@ -179,7 +179,7 @@ class Playbook:
         return self
 
     def settle(self) -> None:
-        """Carry bytes to and fro until neither end has anything to say."""
+        """Carry bytes both ways until neither end has anything to say."""
         self.collect()
         while data := self.connection.data_to_send():
             if self.is_silent:

@@ -42,6 +42,7 @@ from whatisup.protocol.outcomes import (
     parse_stream_error,
 )
 from whatisup.protocol.payloads import Login, Registration, parse_client_payload
+from whatisup.protocol.prekeys import build_count
 from whatisup.protocol.stanzas.ib import build_edge_routing
 from whatisup.protocol.stanzas.iq import build_error, build_result, build_server_request
 from whatisup.protocol.stanzas.keepalive import build_server_ping
@@ -314,6 +315,38 @@ def test_while_we_do_not_read_the_clock_stands_still() -> None:
     assert 1000 < deadline <= 1030
     book.advance(100)
     assert not book.connection.is_closed
+
+
+def held(book: Playbook, seconds: float) -> Playbook:
+    """Let time pass without reading."""
+    book.connection.hold(book.now)
+    book.advance(seconds)
+    book.connection.resume(book.now)
+    return book
+
+
+def test_a_request_waits_longer_by_what_we_did_not_read() -> None:
+    book = Playbook.login()
+    del book.answers["passive", "active"]
+    held(book.let_in(), 100).advance(59)
+    assert book.of(Connected) == []
+    (request,) = book.requests("passive")
+    book.serve(build_result(request))
+    assert book.of(Connected) == [Connected()]
+
+
+def test_a_stock_waits_longer_by_what_we_did_not_read() -> None:
+    book = Playbook.login()
+    book.answers["encrypt", "count"] = lambda request: build_count(request, 0)
+    held(book.let_in(), 100).advance(29)
+    assert book.of(Connected) == []
+    assert book.advance(1).of(Connected) == [Connected()]
+
+
+def test_a_login_waits_longer_by_what_we_did_not_read() -> None:
+    book = held(Playbook.login().open(), 100).advance(59)
+    assert book.of(Closed) == []
+    assert book.advance(1).of(Closed) == [Closed(Trigger.CONNECTION_LOST)]
 
 
 def test_resume_without_hold_changes_nothing() -> None:

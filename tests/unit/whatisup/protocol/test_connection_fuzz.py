@@ -172,13 +172,13 @@ def test_every_stanza_is_survived_at_every_time(scene: Callable[[], Playbook]) -
 
 
 @given(scenes, st.lists(mutated, min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_mutated_stanzas_are_survived(scene: Callable[[], Playbook], plaintexts: list[bytes]) -> None:
     play(scene(), plaintexts)
 
 
 @given(scenes, st.lists(nodes.map(encode_node), min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_invented_stanzas_are_survived(scene: Callable[[], Playbook], plaintexts: list[bytes]) -> None:
     play(scene(), plaintexts)
 

@@ -20,6 +20,7 @@ from whatisup.errors import LocalProtocolError
 from whatisup.jid import SERVER
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.adv import verify_device
+from whatisup.protocol.credentials import Credentials
 from whatisup.protocol.dialogue.pairing import MAX_TRIES
 from whatisup.protocol.events import (
     AdvSecretAgreed,
@@ -418,6 +419,27 @@ def test_a_new_request_replaces_the_old() -> None:
     assert linking.book.of(PrimaryHelloReceived) == []
     linking.hello(b"ref2")
     assert len(linking.book.of(PrimaryHelloReceived)) == 1
+
+
+def test_the_answer_to_a_replaced_request_is_ignored() -> None:
+    book = offered()
+    del book.answers[LINKING]
+    for _ in range(2):
+        book.connection.request_linking_code(PHONE_NUMBER, LinkingSecret.derive(CODE, ENTROPY), book.now)
+    book.settle()
+    first, second = book.requests("md")
+    book.serve(build_linking_ref(first, b"old"))
+    assert book.of(LinkingCodeAccepted) == []
+    book.serve(build_linking_ref(second, b"new"))
+    assert book.one(LinkingCodeAccepted).ref == b"new"
+
+
+def test_after_a_code_a_false_signature_is_called_so() -> None:
+    linking = Linking().hello().stretch()
+    secret = linking.book.one(AdvSecretAgreed).adv_secret
+    other = Credentials.generate(ENTROPY, CREDENTIALS.root_public)
+    linking.book.serve(scan(other, secret))
+    assert linking.book.one(PairingFailed).text == "signature-mismatch"
 
 
 def test_a_wish_for_another_code_is_reported() -> None:

@@ -223,6 +223,42 @@ def test_the_end_leaves_an_upload_unknown() -> None:
     ]
 
 
+def test_a_pause_stands_still_while_we_do_not_read() -> None:
+    book = low()
+    book.answers[UPLOAD] = lambda request: build_error(request, 500)
+    book.connection.upload_prekeys(keys(1), book.now)
+    book.settle()
+    book.connection.hold(book.now)
+    book.advance(100)
+    book.connection.resume(book.now)
+    book.advance(0.9)
+    assert len(book.of(PrekeysWanted)) == 1
+    book.advance(0.1)
+    assert len(book.of(PrekeysWanted)) == 2
+
+
+def test_a_count_that_outlives_the_filling_wants_nothing() -> None:
+    book = low()
+    book.answers[UPLOAD] = lambda request: build_error(request, 429, backoff_s=25)
+    book.connection.upload_prekeys(keys(1), book.now)
+    book.settle()
+    del book.answers[COUNT]
+    book.advance(BUDGET_S)
+    assert book.of(Connected) == [Connected()]
+    book.serve(build_count(book.requests(*COUNT)[-1], 0))
+    assert len(book.of(PrekeysWanted)) == 1
+
+
+def test_a_late_upload_that_fails_is_not_tried_again() -> None:
+    book = low().advance(BUDGET_S)
+    book.answers[UPLOAD] = lambda request: build_error(request, 500)
+    book.connection.upload_prekeys(keys(1), book.now)
+    book.settle()
+    book.advance(60)
+    assert len(book.of(PrekeyUploadFailed)) == 1
+    assert len(book.of(PrekeysWanted)) == 1
+
+
 # Digest
 
 
