@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
 
 import click
 
@@ -27,4 +28,14 @@ def _shown(setting: Setting, settings: Settings) -> str:
         return ""
     if setting.is_secret:
         return MASK
+    if setting.field == "database_url":
+        return _without_password(value)
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _without_password(url: str) -> str:
+    """Mask the password of a PostgreSQL URL."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", f":{MASK}@", 1)

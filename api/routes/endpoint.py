@@ -5,6 +5,7 @@ Rule: the router, the dispatcher and the OpenAPI document all read this one desc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,11 +20,15 @@ from api.problems import Problem
 from api.routes.edge import Edge
 from api.schemas.requests import NoQuery, Nothing, Request
 from whatisup.store import Origin
+from whatisup.store.cursor import decode_cursor
 
 B = TypeVar("B", bound=Request)
 Q = TypeVar("Q", bound=Request)
 
 JSON = "application/json"
+
+# What a path may name a row with; whatever else stands there never reaches the store.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class Access(Enum):
@@ -70,9 +75,21 @@ class Exchange(Generic[B, Q]):
             Problem: `instance_not_found`.
         """
         instance_id = self.params["instance_id"]
-        if not self.principal.may_see(instance_id):
+        if _ID.match(instance_id) is None or not self.principal.may_see(instance_id):
             raise Problem("instance_not_found")
         return instance_id
+
+
+def checked_cursor(cursor: str | None) -> str | None:
+    """Let a cursor pass that our lists could have handed out.
+
+    Raises:
+        BadCursor: it is none of ours.
+        Problem: `bad_cursor`, when it names a row as no row is named.
+    """
+    if cursor is not None and _ID.match(decode_cursor(cursor)[1]) is None:
+        raise Problem("bad_cursor")
+    return cursor
 
 
 @dataclass(frozen=True, slots=True)

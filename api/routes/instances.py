@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from actors.messages import Delete, Logout, PairCode, RequestPairCode, RequestQr, Start, Stop
 from api.problems import Problem
-from api.routes.endpoint import JSON, Answer, Endpoint, Exchange
+from api.routes.endpoint import JSON, Answer, Endpoint, Exchange, checked_cursor
 from api.routes.idempotency import act_once, write_once
 from api.routes.offers import LinkingCode
 from api.schemas import qr
@@ -29,7 +29,7 @@ from api.schemas.requests import (
     QrQuery,
 )
 from whatisup.store import KEEP, Instance, Mode, instances, phones
-from whatisup.store.transaction import Tx
+from whatisup.store import Tx
 
 PAIR_CODE_S: Final = 45.0
 PNG: Final = "image/png"
@@ -61,7 +61,7 @@ async def list_(exchange: Exchange[Nothing, PageQuery]) -> Answer:
     """Show a page; a bound key sees its own instance alone."""
     who, query = exchange.principal, exchange.query
     rows, cursor = await exchange.edge.system.database.read(
-        instances.list_page, who.customer_id, who.mode, who.instance_id, query.limit, query.cursor
+        instances.list_page, who.customer_id, who.mode, who.instance_id, query.limit, checked_cursor(query.cursor)
     )
     return Answer(InstancePage(data=[InstanceBody.of(row) for row in rows], next_cursor=cursor))
 

@@ -24,7 +24,7 @@ from whatisup import control
 from whatisup.protocol import Account
 from whatisup.store import Instance, Phone, auth, instances, phones
 from whatisup.store.cursor import decode_cursor, encode_cursor
-from whatisup.store.transaction import Tx
+from whatisup.store import Tx
 
 DRAWS: Final = 5
 QR_WAIT_S: Final = 10.0
@@ -99,8 +99,9 @@ async def _phone(exchange: Exchange[Any, Any], number: str) -> Phone:
     Raises:
         Problem: `phone_not_found`, for unknown and other people's numbers alike.
     """
-    customer_id = exchange.principal.customer_id
-    phone = await exchange.edge.system.database.read(phones.get, number, customer_id)
+    customer_id, phone = exchange.principal.customer_id, None
+    if number.isascii() and number.isdigit():
+        phone = await exchange.edge.system.database.read(phones.get, number, customer_id)
     if phone is None:
         raise Problem("phone_not_found")
     return phone

@@ -18,9 +18,11 @@ PhoneNumber: TypeAlias = Annotated[
     str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}$", description="International, digits; a leading + is forgiven.")
 ]
 SandboxNumber: TypeAlias = Annotated[
-    str, Meta(pattern=r"^999[0-9]{9}$", description="A sandbox number: 999 and nine more digits.")
+    str, Meta(pattern=r"^999[0-9]{9}$", max_length=12, description="A sandbox number: 999 and nine more digits.")
 ]
-InstanceId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, description="An instance's id.")]
+InstanceId: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_]+$", max_length=64, description="An instance's id (`inst_…`).")
+]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=100, description="At most this many rows.")]
 Cursor: TypeAlias = Annotated[str, Meta(max_length=MAX_CURSOR, description="`next_cursor` of the page before.")]
 
@@ -63,6 +65,9 @@ class PairCodeRequest(Request, frozen=True):
     """The number of the phone that will type the linking code."""
 
     phone_number: PhoneNumber
+
+    def __post_init__(self) -> None:
+        check_text("phone_number", self.phone_number)  # the pattern forgives a line feed at the end
 
 
 class CreatePhone(Request, frozen=True):
