@@ -6,6 +6,7 @@ Rule: everything lives in one temporary folder, every process is ended by its ow
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import trio
 
+from actors.sandbox import SandboxClient
 from api.demo.client import Client, Json
 from api.demo.gateway import HOST, Gateway
 from api.demo.journal import Journal, Seen
@@ -90,6 +92,11 @@ class World:
         self.api = Client(HOST, self.gateway.port, self.gateway.test_key())
         self.journal = Journal(self.api, lambda seen: None, names="*")
         await nursery.start(self.journal.follow)
+
+    def control(self) -> SandboxClient:
+        """The sandbox's own control API, past the gateway: it sees every connection."""
+        tls = ssl.create_default_context(cadata=self.ready["tls_certificate"])
+        return SandboxClient(self.ready["control_url"], self.ready["token"], tls=tls)
 
     async def restart_gateway(self) -> None:
         await self.gateway.start()
