@@ -129,7 +129,17 @@ NO_PARAMS: Final = FaultParams()
 
 
 class FaultRequest(_Request, frozen=True):
-    """Arm a fault: `times` rounds (default 1), or for `seconds`; not both."""
+    """Arm a fault: `times` rounds (default 1), or for `seconds`; not both.
+
+    A round of a fault that strikes live connections (`stream-…`, `conflict-replaced`, `device-removed`, `drop`,
+    `half-open`, `slow`, `garbage`, `malformed-node`, `unknown-tag`, `refs-expired`) hits all of them in scope at once,
+    or, where there was none, the next one that comes to life. `failure-…` and `temp-ban` wait for the next login (for
+    everyone: or registration), `no-answer` for the next request, `bad-certificate` for the next handshake. What is
+    half-open stays so; what is slow does until `seconds` are over, or the connection ends.
+
+    Who connects is known before the login only by the routing info that an earlier login handed out: a
+    `bad-certificate` for an account or device meets those of its devices that return it.
+    """
 
     name: Annotated[str, Meta(max_length=32)]
     scope: Scope = EVERYONE

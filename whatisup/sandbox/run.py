@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
+import structlog
 import trio
 
 from whatisup.control import TOKEN_VARIABLE, Ready
+from whatisup.errors import StoreUnavailable
 from whatisup.protocol.profile import ClientVersion
 from whatisup.sandbox.authority import Authority
 from whatisup.sandbox.certificate import TlsIdentity
@@ -131,8 +133,23 @@ def main(options: Options) -> int:
 
     The token comes from the environment where the options have none.
     """
-    trio.run(_main, options)
-    return 0
+    if not structlog.is_configured():
+        # stdout carries the announcement, which programs read.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    failures: list[BaseException] = []
+    try:
+        trio.run(_main, options)
+    except* (StoreUnavailable, OSError) as group:
+        failures += group.exceptions
+    if failures:
+        sys.stderr.write(f"the sandbox cannot start: {_leaf(failures[0])}\n")
+    return 1 if failures else 0
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _main(options: Options) -> None:

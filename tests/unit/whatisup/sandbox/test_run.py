@@ -168,3 +168,11 @@ def test_tls_certificate_is_renewed_when_it_no_longer_fits() -> None:
 def test_options_and_identities_hide_their_secrets() -> None:
     assert "hush" not in repr(Options(token="hush"))
     assert "PRIVATE" not in repr(TlsIdentity.generate(("localhost",), 1_700_000_000.0, Seed.of(1).stream("tls")))
+
+
+async def test_main_says_why_it_cannot_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "whatisup.sandbox", "--state", str(tmp_path / "nowhere" / "sandbox.db")]
+    done = await trio.run_process(command, stdin=subprocess.DEVNULL, capture_stderr=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"the sandbox cannot start: ")
+    assert b"Traceback" not in done.stderr
