@@ -48,11 +48,11 @@ class Postgres:
     """A running server. `url(name)` is the address of one of its databases."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def url(self, database: str) -> str:
         """The address of a database, for the store and for psycopg alike."""
-        return f"postgresql://t@/{database}?host={self._folder}"
+        return f"postgresql://t@/{database}?host={self.folder}"
 
     def execute(self, statement: str) -> None:
         """Run one statement outside any transaction, as the server's superuser."""
