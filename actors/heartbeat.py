@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from actors.instance import Fleet
+from actors.fleet import Fleet
 from actors.supervisor import Supervisor
 from actors.writer import Writer
 from whatisup.errors import StoreUnavailable

@@ -16,13 +16,18 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from actors.messages import Command
 from whatisup.errors import ActorStopped, CommandRefused, MailboxFull
 
 R = TypeVar("R")
 
 MAX_COMMANDS = 64
 MAX_BUFFERED_BYTES = 1 << 20
+
+
+class Command(Generic[R]):
+    """Something an actor is asked to do; the type parameter is what the asker gets back."""
+
+    __slots__ = ()
 
 
 class ReplySlot(Generic[R]):

@@ -7,18 +7,10 @@ A command is frozen data. `Ref.ask` (mailbox.py) carries it in and the reply bac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
+from actors.mailbox import Command
 from whatisup.lifecycle import Trigger
 from whatisup.store import Origin
-
-Reply = TypeVar("Reply")
-
-
-class Command(Generic[Reply]):
-    """Something an instance is asked to do; the type parameter is what the asker gets back."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

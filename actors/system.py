@@ -16,9 +16,11 @@ import structlog
 import trio
 
 from actors.bus import Bus
+from actors.fleet import Fleet
 from actors.heartbeat import Heartbeat, Pulse
-from actors.instance import ConnectGate, Counts, Endpoint, Fleet, Services, run_instance
-from actors.messages import Command, Wake
+from actors.instance import ConnectGate, Counts, Endpoint, Services, run_instance
+from actors.mailbox import Command
+from actors.messages import Wake
 from actors.supervisor import Slot, Supervisor
 from actors.writer import Writer
 from whatisup.errors import CommandRefused

@@ -5,11 +5,11 @@ from __future__ import annotations
 from actors.instance.actor import InstanceActor
 from actors.instance.commands import COMMANDS
 from actors.instance.reactions import REACTIONS
-from actors.instance.services import ConnectGate, Counts, Endpoint, Fleet, Services
+from actors.instance.services import ConnectGate, Counts, Endpoint, Services
 from actors.supervisor import Slot
 from whatisup.lifecycle import Trigger
 
-__all__ = ["ConnectGate", "Counts", "Endpoint", "Fleet", "Services", "run_instance"]
+__all__ = ["ConnectGate", "Counts", "Endpoint", "Services", "run_instance"]
 
 
 async def run_instance(slot: Slot, services: Services) -> None:

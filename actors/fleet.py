@@ -1,0 +1,51 @@
+"""Who runs right now: the members of one process's fleet, and the room there is for more.
+
+Rule: a member enters itself when it lives and leaves when it ends; everybody else only reads.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from whatisup.errors import AtCapacity
+from whatisup.lifecycle import should_run
+from whatisup.store import Instance
+
+
+class Member(Protocol):
+    """What the fleet shows of a running actor."""
+
+    @property
+    def row(self) -> Instance:
+        """The instance as last committed."""
+
+    @property
+    def last_frame_at(self) -> int | None:
+        """When the last frame came (unix milliseconds)."""
+
+    @property
+    def revision(self) -> int:
+        """Grows with every commit begun or done, so that a reader can tell whether a row it read is still current."""
+
+
+class Fleet:
+    """The running actors by instance id, and the room there is for more."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self.max_sessions = max_sessions
+        self.members: dict[str, Member] = {}
+
+    def sessions(self) -> int:
+        """How many members own a socket or are trying to get one."""
+        return sum(1 for member in self.members.values() if should_run(member.row.status))
+
+    def require_room(self) -> None:
+        """Refuse a new session when the process is full.
+
+        Raises:
+            AtCapacity: `MAX_SESSIONS_PER_WORKER` sessions run already.
+        """
+        if self.sessions() >= self.max_sessions:
+            raise AtCapacity(
+                f"this process runs {self.max_sessions} sessions, its MAX_SESSIONS_PER_WORKER; stop one or raise it"
+            )
