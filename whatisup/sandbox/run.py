@@ -5,7 +5,9 @@ Rule: `serve_sandbox` is the library's entry and prints nothing; `main` is the p
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -30,6 +32,7 @@ from whatisup.sandbox.session import Compression
 from whatisup.sandbox.state import State
 
 _TICK_S: Final = 1.0
+_FILES: Final = 65_536
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 _ANY: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 -- recognised here, not bound
 
@@ -87,6 +90,9 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
     listener = Listener(server, control, None if tls is None else tls.context())
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(options.port, host=options.host)
+        while options.port == 0 and len(listeners) > 1:
+            # A name of several addresses: each would have a port of its own.
+            await listeners.pop().aclose()
         nursery.start_soon(_tick, server)
         port = listeners[0].socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, listener.serve, listeners)
@@ -136,6 +142,7 @@ def main(options: Options) -> int:
     if not structlog.is_configured():
         # stdout carries the announcement, which programs read.
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _raise_file_limit()
     failures: list[BaseException] = []
     try:
         trio.run(_main, options)
@@ -144,6 +151,15 @@ def main(options: Options) -> int:
     if failures:
         sys.stderr.write(f"the sandbox cannot start: {_leaf(failures[0])}\n")
     return 1 if failures else 0
+
+
+def _raise_file_limit() -> None:
+    """Allow as many sockets as the system lets us: the usual 1024 would be a thousand clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # a system that refuses leaves us what we had
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -145,9 +145,11 @@ class Socket:
     async def _close(self) -> None:
         await trio.sleep(LINGER_S)
         try:
-            await self._stream.send_all(self._ws.send(CloseConnection(1000)))
+            close = self._ws.send(CloseConnection(1000))
         except LocalProtocolError:
             return  # the peer has closed it meanwhile
+        with trio.move_on_after(LINGER_S):
+            await self._stream.send_all(close)
 
 
 def reset(stream: trio.abc.Stream) -> None:
