@@ -16,9 +16,8 @@ from msgspec import Struct, json
 
 from api.problems import Problem
 from api.routes.endpoint import Answer, Exchange
-from whatisup.store import idempotency
+from whatisup.store import Tx, idempotency
 from whatisup.store.idempotency import Claim, Fresh, InProgress, Mismatch, Replay, Scope
-from whatisup.store import Tx
 
 HEADER: Final = "Idempotency-Key"
 LOSER_WAITS_S: Final = 10.0

@@ -28,8 +28,7 @@ from api.schemas.requests import (
     PatchInstance,
     QrQuery,
 )
-from whatisup.store import KEEP, Instance, Mode, instances, phones
-from whatisup.store import Tx
+from whatisup.store import KEEP, Instance, Mode, Tx, instances, phones
 
 PAIR_CODE_S: Final = 45.0
 PNG: Final = "image/png"

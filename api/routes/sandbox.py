@@ -22,9 +22,8 @@ from api.schemas.replies import FaultBody, FaultList, PhoneBody, PhonePage, Scan
 from api.schemas.requests import CreateFault, CreatePhone, NoQuery, Nothing, PageQuery, PhoneAction
 from whatisup import control
 from whatisup.protocol import Account
-from whatisup.store import Instance, Phone, auth, instances, phones
+from whatisup.store import Instance, Phone, Tx, auth, instances, phones
 from whatisup.store.cursor import decode_cursor, encode_cursor
-from whatisup.store import Tx
 
 DRAWS: Final = 5
 QR_WAIT_S: Final = 10.0

@@ -121,9 +121,6 @@ class Front:
     async def write(self, fn: Any, *args: Any) -> Any:
         return await self.edge.system.writer.call(fn, *args)
 
-    def anonymous(self) -> TestClientProtocol:
-        return self.client
-
 
 def _make_customer(tx: Tx, name: str) -> str:
     return customers.create(tx, name=name, origin=ORIGIN, now=tx.now).id

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import trio
 
-from tests.integration.api.front import Front, Holder
+from tests.integration.api.front import Front
 from whatisup.store import Mode
 
 FIELDS = [
