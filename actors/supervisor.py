@@ -59,9 +59,28 @@ class RestartPolicy:
 class Slot:
     """The place of one instance: its mailbox, and the loop that keeps its actor alive."""
 
-    __slots__ = ("_body", "_crashes", "_jitter", "_policy", "_scope", "_stopping", "done", "key", "mailbox", "restarts")
+    __slots__ = (
+        "_body",
+        "_crashes",
+        "_jitter",
+        "_on_looping",
+        "_policy",
+        "_scope",
+        "_stopping",
+        "done",
+        "key",
+        "mailbox",
+        "restarts",
+    )
 
-    def __init__(self, key: str, body: Body, jitter: Callable[[], float], policy: RestartPolicy) -> None:
+    def __init__(
+        self,
+        key: str,
+        body: Body,
+        jitter: Callable[[], float],
+        policy: RestartPolicy,
+        on_looping: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.key = key
         self.mailbox = Mailbox()
         self.done = trio.Event()
@@ -69,6 +88,7 @@ class Slot:
         self._body = body
         self._jitter = jitter
         self._policy = policy
+        self._on_looping = on_looping
         self._crashes: deque[float] = deque(maxlen=INTENSITY + 1)
         self._scope = trio.CancelScope()
         self._stopping = False
@@ -131,14 +151,23 @@ class Slot:
             is_looping=recent > INTENSITY,
             exc_info=failures[0],
         )
+        if recent > INTENSITY:
+            self._on_looping(self.key)
         return delay_s
 
 
 class Supervisor:
-    """Owns the slots; `run` is the nursery they live in."""
+    """Owns the slots; `run` is the nursery they live in. `on_looping` is told which one crashes again and again."""
 
-    def __init__(self, jitter: Callable[[], float], policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        jitter: Callable[[], float],
+        policy: RestartPolicy | None = None,
+        *,
+        on_looping: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._jitter = jitter
+        self._on_looping = on_looping
         self._policy = policy or RestartPolicy()
         self._slots: dict[str, Slot] = {}
         self._nursery: trio.Nursery | None = None
@@ -167,7 +196,7 @@ class Supervisor:
         if slot is None:
             if self._nursery is None:
                 raise RuntimeError("the supervisor is not running")
-            slot = self._slots[key] = Slot(key, body, self._jitter, self._policy)
+            slot = self._slots[key] = Slot(key, body, self._jitter, self._policy, self._on_looping)
             self._nursery.start_soon(self._occupy, slot, name=f"instance:{key}")
         return slot
 

@@ -21,13 +21,13 @@ from actors.heartbeat import Heartbeat, Pulse
 from actors.instance import ConnectGate, Counts, Endpoint, Services, run_instance
 from actors.mailbox import Command
 from actors.messages import Wake
-from actors.supervisor import Slot, Supervisor
+from actors.supervisor import LOOPING_BACKOFF_S, Slot, Supervisor
 from actors.writer import Writer
-from whatisup.errors import CommandRefused
+from whatisup.errors import CommandRefused, StoreError, UnknownInstance
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.profile import ClientProfile, ClientVersion
 from whatisup.settings import Settings
-from whatisup.store import Mode, instances
+from whatisup.store import Mode, Tx, instances
 from whatisup.store import settings as stored
 from whatisup.store.database import Database
 
@@ -75,7 +75,9 @@ class System:
         self.fleet = Fleet(settings.max_sessions)
         version = ClientVersion.parse(settings.client_version) if settings.client_version else None
         self.profile = ClientProfile() if version is None else ClientProfile(version=version)
-        self._supervisor = Supervisor(jitter)
+        self._supervisor = Supervisor(jitter, on_looping=self._note_looping)
+        self._nursery: trio.Nursery | None = None
+        self._unix_ms = unix_ms
         self._services = Services(
             writer=writer,
             database=database,
@@ -112,10 +114,9 @@ class System:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resume every instance that should run, and keep them until cancelled."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             await nursery.start(self._supervisor.run)
-            await self.writer.call(
-                stored.put, stored.CLIENT_VERSION, str(self.profile.version), self._services.unix_ms()
-            )
+            await self.writer.call(stored.put, stored.CLIENT_VERSION, str(self.profile.version), self._unix_ms())
             for row in await self.database.read(instances.runnable):
                 self.ensure(row.id)
             await nursery.start(self._heartbeat.run)
@@ -155,3 +156,17 @@ class System:
             self.ensure(instance_id).mailbox.post(Wake(trigger))
         except CommandRefused:
             log.info("system.wake_refused", instance_id=instance_id, trigger=trigger)
+
+    def _note_looping(self, instance_id: str) -> None:
+        """Let the customer know that an instance cannot be kept alive; it goes on being tried, slowly."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._report_looping, instance_id)
+
+    async def _report_looping(self, instance_id: str) -> None:
+        def append(tx: Tx) -> None:
+            tx.append_event(instance_id, "instance.crash_looping", {"next_try_in_s": LOOPING_BACKOFF_S})
+
+        try:
+            await self.writer.call(append, lane=instance_id)
+        except (StoreError, UnknownInstance):
+            log.warning("system.looping_not_reported", instance_id=instance_id)

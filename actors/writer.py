@@ -256,7 +256,9 @@ class Writer:
                 await self._arrived.wait()
 
     def _take(self) -> list[_Entry]:
-        return self._lanes.take(self._batch_items, self._batch_bytes)
+        batch = self._lanes.take(self._batch_items, self._batch_bytes)
+        self._room.unpark_all()  # their lanes are shorter now
+        return batch
 
     async def _write(self, batch: list[_Entry]) -> None:
         try:

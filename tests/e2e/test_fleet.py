@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.e2e.world import open_world
+from whatisup.control import FaultRequest, Scope
 
 CROWD = 200
 
@@ -23,7 +24,7 @@ async def test_two_hundred_connect_and_the_sick_disturb_nobody(tmp_path: Path) -
         await flooded.fault("garbage", seconds=8)
         # A row that no actor can live with: its auth state is another's, so every rebuild fails to open it.
         await world.sicken(looping)
-        await looping.fault("drop")
+        await world.control().arm(FaultRequest("drop", Scope(looping.number)))
         await flooded.seen("instance.disconnected", since=since)
         await trio.sleep(8)
         restless = [

@@ -89,7 +89,7 @@ class World:
     async def open(self, nursery: trio.Nursery) -> None:
         await self.gateway.start()
         await self.gateway.wait_ready()
-        self.api = Client(HOST, self.gateway.port, self.gateway.test_key())
+        self.api = Client(HOST, self.gateway.port, await self.gateway.test_key())
         self.journal = Journal(self.api, lambda seen: None, names="*")
         await nursery.start(self.journal.follow)
 

@@ -16,8 +16,14 @@ from whatisup.store import Origin
 
 
 @pytest.fixture
-async def supervisor(nursery: trio.Nursery) -> Supervisor:
-    supervisor = Supervisor(jitter=lambda: 1.0)
+def looping() -> list[str]:
+    """Who was reported to crash again and again."""
+    return []
+
+
+@pytest.fixture
+async def supervisor(nursery: trio.Nursery, looping: list[str]) -> Supervisor:
+    supervisor = Supervisor(jitter=lambda: 1.0, on_looping=looping.append)
     await nursery.start(supervisor.run)
     return supervisor
 
@@ -50,7 +56,9 @@ async def test_a_crashing_slot_restarts_and_its_siblings_do_not_notice(
     assert all(runs[sibling.key] == 1 for sibling in siblings)
 
 
-async def test_a_crash_loop_backs_off_long(autojump_clock: MockClock, supervisor: Supervisor) -> None:
+async def test_a_crash_loop_backs_off_long_and_is_reported(
+    autojump_clock: MockClock, supervisor: Supervisor, looping: list[str]
+) -> None:
     times: list[float] = []
 
     async def shaky(slot: Slot) -> None:
@@ -59,6 +67,7 @@ async def test_a_crash_loop_backs_off_long(autojump_clock: MockClock, supervisor
 
     slot = supervisor.ensure("shaky", shaky)
     await until(lambda: len(times) == INTENSITY + 2)
+    assert looping == ["shaky"]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps[-1] == pytest.approx(LOOPING_BACKOFF_S)
     assert max(gaps[:-1]) < LOOPING_BACKOFF_S / 2
