@@ -35,7 +35,7 @@ class FakeDatabase:
             Committed() if isinstance(item, Unit) else item.fn(None, *item.args)
         )
         self.events: tuple[Event, ...] = ()
-        self.failure: Exception | None = None
+        self.failures: list[Exception] = []
 
     def hold(self) -> None:
         self.gate = trio.Event()
@@ -43,8 +43,8 @@ class FakeDatabase:
     async def commit(self, batch: Sequence[Unit | Call]) -> Results:
         self.batches.append([item.instance_id if isinstance(item, Unit) else item.lane for item in batch])
         await self.gate.wait()
-        if self.failure is not None:
-            raise self.failure
+        if self.failures:
+            raise self.failures.pop()
         self._require_up()
         return Results([self.answer(item) for item in batch], self.events)
 
@@ -313,13 +313,8 @@ async def test_short_outage_keeps_what_was_queued(nursery: trio.Nursery, databas
     await wait_all_tasks_blocked()
     queued = Caller(nursery, writer.submit, unit("queued"))
     await wait_all_tasks_blocked()
-    database.failure = StoreUnavailable("blip")
-    gate = database.gate
-    database.gate = trio.Event()
+    database.failures.append(StoreUnavailable("blip"))
     database.gate.set()
-    gate.set()
-    await trio.lowlevel.checkpoint()
-    database.failure = None
     await wait_all_tasks_blocked()
     assert isinstance(first.outcome, StoreUnavailable)
     assert queued.outcome == Committed()
@@ -356,7 +351,7 @@ async def test_each_caller_gets_an_error_of_its_own(nursery: trio.Nursery, datab
 
 
 async def test_bug_in_the_store_ends_the_writer_and_answers_everybody(database: FakeDatabase) -> None:
-    database.failure = ZeroDivisionError("bug")
+    database.failures.append(ZeroDivisionError("bug"))
     waiting: list[Caller] = []
 
     async def live() -> None:

@@ -1,0 +1,136 @@
+"""The writer on real databases: successors, poison and outages, with threads and all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from actors.writer import Writer
+from tests.store.world import CONNECTED, World, told
+from whatisup.errors import Fenced, StoreError
+from whatisup.lifecycle import State
+from whatisup.store import Committed, Database, Event, Instance, SetStatus, Store, Unit, instances
+from whatisup.store.store import Item, Results
+
+ACTORS = 40
+STEPS = 10
+POISON = SetStatus(State.PENDING, has_account=True)
+
+
+class Held(Database):
+    """A database whose next commits wait, so that a queue can form."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.gate = trio.Event()
+        self.gate.set()
+
+    async def commit(self, batch: Sequence[Item]) -> Results:
+        await self.gate.wait()
+        return await super().commit(batch)
+
+
+@asynccontextmanager
+async def writing(database: Database, **how: Callable[[Sequence[Event]], None]) -> AsyncIterator[Writer]:
+    """A writer that is drained at the end."""
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            writer = Writer(database, **how)  # type: ignore[arg-type] # `on_events`, if anything
+            await nursery.start(writer.run)
+            yield writer
+            writer.close()
+
+
+async def test_actor_killed_with_a_unit_queued_never_overwrites_its_successor(world: World) -> None:
+    """The unit lands before the successor has loaded its state, or not at all."""
+    database = Held(world.store)
+    async with writing(database) as writer, trio.open_nursery() as nursery:
+        actor = trio.CancelScope()
+
+        async def die_while_queued() -> None:
+            with actor:
+                await writer.submit(world.unit(told("last words"), CONNECTED))
+
+        database.gate = trio.Event()
+        nursery.start_soon(die_while_queued)
+        await trio.testing.wait_all_tasks_blocked()
+        actor.cancel()
+        loaded: list[Instance] = []
+
+        async def succeed() -> None:
+            loaded.append(await writer.call(instances.bump_incarnation, world.id, lane=world.id))
+
+        nursery.start_soon(succeed)
+        await trio.testing.wait_all_tasks_blocked()
+        database.gate.set()
+    (successor,) = loaded
+    assert (successor.incarnation, successor.status) == (1, State.CONNECTED), "it sees what its dead self wrote"
+    assert world.row() == successor
+
+
+async def test_unit_that_arrives_after_the_successor_is_refused(world: World) -> None:
+    """The dead actor's unit was still waiting for room when its successor began."""
+    database = Held(world.store)
+    outcomes: list[object] = []
+    async with writing(database) as writer, trio.open_nursery() as nursery:
+        await writer.call(instances.bump_incarnation, world.id, lane=world.id)
+        await writer.submit(world.unit(told("successor"), CONNECTED, incarnation=1))
+
+        async def haunt() -> None:
+            try:
+                await writer.submit(world.unit(told("ghost"), SetStatus(State.DISCONNECTED, has_account=True)))
+            except Fenced as error:
+                outcomes.append(error)
+
+        nursery.start_soon(haunt)
+    assert len(outcomes) == 1
+    assert world.row().status is State.CONNECTED
+    assert [event.data for event in world.events()] == [{"text": "successor"}]
+
+
+async def test_many_actors_write_and_one_of_them_is_poison(world: World) -> None:
+    ids = [world.another(name=str(i)).id for i in range(ACTORS)]
+    announced: list[Event] = []
+    failures: list[str] = []
+    async with writing(Database(world.store), on_events=announced.extend) as writer, trio.open_nursery() as nursery:
+
+        async def act(instance_id: str) -> None:
+            for step in range(STEPS):
+                committed = await writer.submit(Unit(instance_id, 0, (told(f"{step}"), CONNECTED)))
+                assert isinstance(committed, Committed)
+
+        async def poison() -> None:
+            for _ in range(STEPS):
+                try:
+                    await writer.submit(world.unit(told("never"), POISON))
+                except StoreError as error:
+                    failures.append(str(error))
+
+        for instance_id in ids:
+            nursery.start_soon(act, instance_id)
+        nursery.start_soon(poison)
+    assert len(failures) == STEPS
+    assert announced == world.events()
+    assert [event.position for event in announced] == list(range(1, ACTORS * STEPS + 1))
+    for instance_id in ids:
+        assert [e.data for e in announced if e.instance_id == instance_id] == [{"text": f"{i}"} for i in range(STEPS)]
+    assert writer.stats.units == (ACTORS + 1) * STEPS
+    assert writer.stats.commits < writer.stats.units / 4, "units share commits"
+
+
+async def test_reads_go_on_while_a_commit_takes_long(world: World) -> None:
+    """Readers have threads of their own."""
+    database = Database(world.store)
+    async with writing(database) as writer, trio.open_nursery() as nursery:
+        may_end = trio.Event()
+
+        def slow(_tx: object) -> None:
+            trio.from_thread.run(may_end.wait)
+
+        nursery.start_soon(writer.call, slow)
+        while writer.queued == 0:
+            await trio.lowlevel.checkpoint()
+        assert await database.read(instances.get, world.id) == world.instance
+        may_end.set()
