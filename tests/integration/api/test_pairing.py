@@ -195,11 +195,3 @@ async def test_faults_of_others_are_neither_seen_nor_disarmed(paired_front: Fron
 )
 async def test_fault_of_another_shape_is_422(front: Front, body: dict[str, object]) -> None:
     assert await (await front.holder()).refused("POST", FAULTS, body) == (422, "validation_failed")
-
-
-async def test_client_that_leaves_does_not_undo_a_command(paired_front: Front) -> None:
-    alice = await paired_front.holder()
-    instance_id, _ = await alice.pair()
-    with trio.move_on_after(0.02):
-        await alice.ask("POST", f"/v1/instances/{instance_id}/logout")
-    assert (await alice.status(instance_id, "disconnected"))["detail"] == "logged_out"
