@@ -53,7 +53,7 @@ async def measure(size: int, folder: Path, *, idle_s: float, is_profiled: bool, 
         await gateway.start()
         await gateway.wait_ready()
         async with trio.open_nursery() as nursery:
-            run = Run(size, sandbox, gateway, Fleet(Client(HOST, gateway.port, gateway.test_key()), say), say)
+            run = Run(size, sandbox, gateway, Fleet(Client(HOST, gateway.port, await gateway.test_key()), say), say)
             await nursery.start(run.fleet.journal.follow)
             figures = await run.play(idle_s=idle_s, is_profiled=is_profiled)
             nursery.cancel_scope.cancel()

@@ -23,6 +23,7 @@ from whatisup.settings import SETTINGS
 
 HOST = "127.0.0.1"
 READY_S = 60.0
+KEY_S = 10.0
 STOP_S = 30.0
 _POLL_S = 0.05
 _TEST_KEY = re.compile(r"zpk_test_[A-Za-z0-9_-]{43,44}")
@@ -39,6 +40,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _fresh_secrets() -> Mapping[str, str]:
+    return {name: secrets.token_urlsafe(32) for name in ("SECRETS_KEY", "API_KEY_PEPPER")}
+
+
 @dataclass(slots=True)
 class Gateway:
     """`whatisup serve` with everything under `folder`; the same port and store at each start.
@@ -51,7 +56,7 @@ class Gateway:
     settings: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = ("-m", "api.cli", "serve")
     process: trio.Process | None = None
-    _secrets_key: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    _secrets: Mapping[str, str] = field(default_factory=_fresh_secrets, repr=False)
 
     @property
     def client(self) -> Client:
@@ -83,7 +88,7 @@ class Gateway:
             "WHATISUP_HOST": HOST,
             "WHATISUP_PORT": str(self.port),
             "DATABASE_URL": f"sqlite:///{self.folder / 'demo.db'}",
-            "SECRETS_KEY": self._secrets_key,
+            **self._secrets,
             **self.settings,
         }
 
@@ -109,18 +114,25 @@ class Gateway:
         """The process id of the sandbox child, as `/readyz` shows it."""
         return int((await self.client.call("GET", "/readyz"))["checks"]["sandbox"]["pid"])
 
-    def test_key(self) -> str:
-        """The test key of the first run, from the 0600 file the gateway wrote.
+    async def test_key(self) -> str:
+        """The test key of the first run, from the 0600 file the gateway writes a moment after it first listens.
 
         Raises:
-            GatewayFailed: there is none.
+            GatewayFailed: it wrote none within `KEY_S`.
         """
-        for path in sorted(self.folder.iterdir()):
-            if path.is_file() and path.stat().st_size < 64 * 1024 and path.stat().st_mode & 0o077 == 0:
-                found = _TEST_KEY.search(path.read_bytes().decode("utf-8", "replace"))
-                if found:
-                    return found[0]
+        with trio.move_on_after(KEY_S):
+            while True:
+                found = self._find_key()
+                if found is not None:
+                    return found
+                await trio.sleep(_POLL_S)
         raise GatewayFailed("the first start left no file with a test key")
+
+    def _find_key(self) -> str | None:
+        for path in self.folder.glob("*.keys"):
+            if path.stat().st_mode & 0o077 == 0 and (found := _TEST_KEY.search(path.read_text())):
+                return found[0]
+        return None
 
     async def kill(self) -> None:
         """End the process by SIGKILL: no goodbye, nothing flushed."""

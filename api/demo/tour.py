@@ -43,7 +43,7 @@ class Tour:
         with self.stage.waiting("starting the gateway and its sandbox"):
             await self.gateway.start()
             await self.gateway.wait_ready()
-        self.api = Client(HOST, self.gateway.port, self.gateway.test_key())
+        self.api = Client(HOST, self.gateway.port, await self.gateway.test_key())
         self.journal = Journal(self.api, self._show)
         await nursery.start(self.journal.follow)
 

@@ -167,15 +167,16 @@ async def test_tour_shows_transitions_and_nothing_else(tmp_path: Path) -> None:
     assert "secret" not in text
 
 
-def test_gateway_finds_the_key_in_a_private_file_only(tmp_path: Path) -> None:
+async def test_gateway_waits_for_the_key_in_a_private_file(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
     gateway = Gateway(tmp_path)
-    (tmp_path / "readable").write_text(KEY)
-    (tmp_path / "readable").chmod(0o644)
+    (tmp_path / "demo.db.keys").write_text(f"live  zpk_live_{'x' * 43}\ntest  {KEY}\n")
+    (tmp_path / "demo.db.keys").chmod(0o644)
     with pytest.raises(GatewayFailed):
-        gateway.test_key()
-    (tmp_path / "keys").write_text(f"test: {KEY}\n")
-    (tmp_path / "keys").chmod(0o600)
-    assert gateway.test_key() == KEY
+        await gateway.test_key()
+    (tmp_path / "demo.db.keys").chmod(0o600)
+    assert await gateway.test_key() == KEY
 
 
 def test_scenes_cover_what_the_tour_promises() -> None:
