@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +9,10 @@ import pytest
 from tests.postgres import Postgres, running_postgres
 from whatisup.store.secrets import Secrets
 from whatisup.store.store import Store
+from whatisup.store.tables import metadata
+
+# What an empty store has rows in.
+PRISTINE = ("alembic_version", "canary", "log_head")
 
 TEST_SECRETS = Secrets(key="a key that only the tests know, 1", pepper="a pepper only the tests know, 01")
 
@@ -22,22 +25,24 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres) -> str:
-    """The name of a database with an empty store in it, sealed with `TEST_SECRETS`; cloning it is quick."""
-    postgres.execute("CREATE DATABASE empty_store")
-    Store.open(postgres.url("empty_store"), TEST_SECRETS).close()
-    return "empty_store"
-
-
-@pytest.fixture(scope="session")
-def _database_numbers() -> Iterator[int]:
-    return itertools.count(1)
+def _scratch(postgres: Postgres) -> str:
+    """The name of a database with an empty store in it, sealed with `TEST_SECRETS`, and a copy of what makes it one."""
+    postgres.execute("CREATE DATABASE scratch")
+    Store.open(postgres.url("scratch"), TEST_SECRETS).close()
+    copies = "; ".join(f"CREATE TABLE pristine.{name} AS TABLE public.{name}" for name in PRISTINE)
+    postgres.execute(f"CREATE SCHEMA pristine; {copies}", "scratch")
+    return "scratch"
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres, postgres_template: str, _database_numbers: Iterator[int]) -> Iterator[str]:
-    """The address of an empty store of the test's own, sealed with `TEST_SECRETS`."""
-    name = f"test_{next(_database_numbers)}"
-    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY FILE_COPY")
-    yield postgres.url(name)
-    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(postgres: Postgres, _scratch: str) -> str:
+    """The address of an empty store, sealed with `TEST_SECRETS`; one test at a time has it.
+
+    Emptying it takes a tenth of the time that a fresh database takes.
+    """
+    tables = [table.name for table in reversed(metadata.sorted_tables)] + ["alembic_version"]
+    statements = [f"DELETE FROM public.{name}" for name in tables]
+    statements += [f"INSERT INTO public.{name} SELECT * FROM pristine.{name}" for name in PRISTINE]
+    postgres.end_sessions(_scratch)
+    postgres.execute("; ".join(statements), _scratch)
+    return postgres.url(_scratch)

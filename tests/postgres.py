@@ -54,10 +54,14 @@ class Postgres:
         """The address of a database, for the store and for psycopg alike."""
         return f"postgresql://t@/{database}?host={self.folder}"
 
-    def execute(self, statement: str) -> None:
-        """Run one statement outside any transaction, as the server's superuser."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)
+    def execute(self, statements: str, database: str = "postgres") -> None:
+        """Run statements as the server's superuser, outside any transaction of ours."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statements)
+
+    def end_sessions(self, database: str) -> None:
+        """End whatever is still connected to a database, and wait until it is gone."""
+        self.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database}'")
 
 
 @contextmanager
@@ -119,7 +123,19 @@ def _binaries(folder: Path) -> Path:
 
 
 def _initialise(binaries: Path, data: Path, folder: Path, identity: dict[str, Any]) -> None:
-    command = [str(binaries / "initdb"), "-D", str(data), "-U", "t", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+    command = [
+        str(binaries / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "t",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
     done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, **identity)
     if done.returncode != 0:
         raise RuntimeError(f"initdb failed: {done.stderr}{done.stdout}")
