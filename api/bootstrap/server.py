@@ -35,6 +35,7 @@ class ServerConfig(Config):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self._address = (settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.bind = [f"{host}:{settings.port}"]
         self.accesslog = None
@@ -48,16 +49,17 @@ class ServerConfig(Config):
         self.unread_s = min(UNREAD_S, settings.shutdown_s / 3)
 
     def create_sockets(self) -> Sockets:
-        """Open the listening sockets; what is set here, accepted connections inherit.
+        """Open the listening socket; what is set here, accepted connections inherit.
 
         Raises:
             CannotListen: the address is in use or not ours.
         """
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
         try:
-            sockets = super().create_sockets()
+            listener = socket.create_server(self._address, family=family, backlog=self.backlog)
         except OSError as error:
-            raise CannotListen(f"cannot listen on {self.bind[0]}: {error.strerror or error}") from None
+            raise CannotListen(f"cannot listen on {self.bind[0]}: {str(error.strerror).partition(' (')[0]}") from None
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
-            for listener in sockets.insecure_sockets:
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.unread_s * 1000))
-        return sockets
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.unread_s * 1000))
+        return Sockets(secure_sockets=[], insecure_sockets=[listener], quic_sockets=[])
