@@ -15,7 +15,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from whatisup.errors import StoreError, StoreUnavailable
-from whatisup.store.location import Location, SqliteFile
 
 
 class Failure(Enum):
@@ -66,17 +65,6 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Close every connection."""
-
-
-def open_backend(location: Location, *, readers: int) -> Backend:
-    """Choose the backend of a location; PostgreSQL's driver is imported only when it is used."""
-    if isinstance(location, SqliteFile):
-        from whatisup.store.sqlite import SqliteBackend
-
-        return SqliteBackend(location, readers=readers)
-    from whatisup.store.postgres import PostgresBackend
-
-    return PostgresBackend(location, readers=readers)
 
 
 @contextmanager

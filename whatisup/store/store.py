@@ -23,9 +23,9 @@ from sqlalchemy.exc import DBAPIError
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
 from whatisup.store import schema
 from whatisup.store.apply import apply_units
-from whatisup.store.backend import Backend, Failure, open_backend, translating
+from whatisup.store.backend import Backend, Failure, translating
 from whatisup.store.ids import new_id
-from whatisup.store.location import locate
+from whatisup.store.location import Location, SqliteFile, locate
 from whatisup.store.records import Event
 from whatisup.store.secrets import Secrets
 from whatisup.store.tables import writers
@@ -74,6 +74,17 @@ class _Retry(Exception):
     """The transaction did not happen and may be tried again."""
 
 
+def _open_backend(location: Location, *, readers: int) -> Backend:
+    """Choose the backend of a location; PostgreSQL's driver is imported only when it is used."""
+    if isinstance(location, SqliteFile):
+        from whatisup.store.sqlite import SqliteBackend
+
+        return SqliteBackend(location, readers=readers)
+    from whatisup.store.postgres import PostgresBackend
+
+    return PostgresBackend(location, readers=readers)
+
+
 class Store:
     """A database with its keys. Safe to use from several threads: writers take turns."""
 
@@ -110,7 +121,7 @@ class Store:
             StoreUnavailable: the database cannot be reached.
             SettingsError: the URL is none of ours.
         """
-        backend = open_backend(locate(url), readers=readers)
+        backend = _open_backend(locate(url), readers=readers)
         try:
             vault = Vault(secrets, entropy)
             schema.bring_up(backend, vault)
