@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from api.demo.client import Refused, Unreachable
-from api.demo.gateway import Gateway
 from tests.e2e.world import Number, World, open_world
 
 DOOMED = str(Path(__file__).with_name("doomed.py"))
@@ -46,17 +46,9 @@ class Bomb:
     def __init__(self, world: World, at: int) -> None:
         self.armed = world.folder / f"armed-{at}"
         self.log = world.folder / f"arrows-{at}"
-        self.gateway = Gateway(
-            world.folder,
-            port=world.gateway.port,
-            settings={
-                **world.gateway.settings,
-                "DOOM_ARMED": str(self.armed),
-                "DOOM_LOG": str(self.log),
-                "DOOM_AT": str(at),
-            },
-            command=(DOOMED, "serve"),
-            _secrets_key=world.gateway._secrets_key,
+        doom = {"DOOM_ARMED": str(self.armed), "DOOM_LOG": str(self.log), "DOOM_AT": str(at)}
+        self.gateway = replace(
+            world.gateway, settings={**world.gateway.settings, **doom}, command=(DOOMED, "serve"), process=None
         )
 
     async def start(self) -> None:
