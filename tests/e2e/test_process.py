@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from api.demo.gateway import free_port
 from tests.e2e.world import open_world
 
 
