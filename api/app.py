@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 
 import structlog
 from quart import Response, g, request
@@ -37,21 +38,26 @@ def create_app(edge: Edge) -> QuartTrio:
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
     for endpoint in ENDPOINTS:
         app.add_url_rule(endpoint.rule, endpoint.name, view(edge, endpoint), methods=[endpoint.method])
-    app.before_request(lambda: _begin(edge))
-    app.after_request(lambda response: _end(edge, response))
-    app.register_error_handler(HTTPException, refuse)
-    app.register_error_handler(Exception, refuse)
+    app.before_request(partial(_begin, edge))
+    app.after_request(partial(_end, edge))
+    app.register_error_handler(HTTPException, _refuse)
+    app.register_error_handler(Exception, _refuse)
     return app
 
 
-def _begin(edge: Edge) -> None:
+# All three are coroutine functions because Quart sends plain ones to a thread each time.
+async def _refuse(error: Exception) -> Response:
+    return refuse(error)
+
+
+async def _begin(edge: Edge) -> None:
     asked = request.headers.get("X-Request-Id", "")
     g.request_id = asked if _SANE_REQUEST_ID.match(asked) else edge.new_id("req")
     g.started_at = time.perf_counter()
     g.customer_id = g.key_id = g.problem = None
 
 
-def _end(edge: Edge, response: Response) -> Response:
+async def _end(edge: Edge, response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"

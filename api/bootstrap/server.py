@@ -46,7 +46,7 @@ class ServerConfig(Config):
         self.graceful_timeout = min(GRACE_S, settings.shutdown_s / 4)
         self.h2_max_concurrent_streams = 32
         self.include_server_header = False
-        self.unread_s = min(UNREAD_S, settings.shutdown_s / 3)
+        self.unread_s = min(UNREAD_S, settings.shutdown_s / 2)
 
     def create_sockets(self) -> Sockets:
         """Open the listening socket; what is set here, accepted connections inherit.

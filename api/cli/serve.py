@@ -47,7 +47,7 @@ def _announce(settings: Settings, started: bootstrap.Started) -> None:
         key = started.first_keys.test
     else:
         click.echo(f"The first keys, one live and one test, are in {path} (mode 0600).")
-        key = f"$(sed -n 's/^test  //p' {shlex.quote(str(path))} | tail -n 1)"
+        key = f"$(sed -n 's/^test  //p' {shlex.quote(str(path.resolve()))} | tail -n 1)"
     click.echo("Try this in another terminal:\n")
     click.echo(bootstrap.lines_to_try(url, key, has_sandbox=started.graph.sandbox is not None))
     sys.stdout.flush()

@@ -10,10 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
+from actors.mailbox import Command
 from actors.sandbox import SandboxClient
 from actors.system import System
 from api.problems import Problem
@@ -23,6 +24,11 @@ from whatisup.settings import Settings
 from whatisup.store import new_id
 
 KEEPALIVE_S: Final = 25.0
+COMMAND_S: Final = 60.0
+"""How long a command may take before its asker is told to look later; it is not withdrawn."""
+DRAWING_THREADS: Final = 2
+
+R = TypeVar("R")
 
 
 def wall_clock_ms() -> int:
@@ -61,6 +67,7 @@ class Edge:
     metrics: Metrics = field(default_factory=Metrics)
     offers: Offers = field(default_factory=Offers)
     draining: trio.Event = field(default_factory=trio.Event)
+    drawing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(DRAWING_THREADS))
     streams: Counter[str] = field(default_factory=Counter)
     """Open event streams by customer."""
     key_uses: dict[str, int] = field(default_factory=dict)
@@ -69,6 +76,21 @@ class Edge:
     def new_id(self, prefix: str) -> str:
         """Name a new row or request."""
         return new_id(prefix, self.now(), self.entropy)
+
+    async def ask(self, instance_id: str, command: Command[R]) -> R:
+        """Hand a command to an instance's actor and wait for the reply.
+
+        Raises:
+            CommandRefused: see `System.ask`.
+            Problem: `instance_restarting`, when there is no reply within `COMMAND_S`; the command stands.
+        """
+        with trio.move_on_after(COMMAND_S):
+            return await self.system.ask(instance_id, command)
+        raise Problem("instance_restarting", "no answer yet; the command stands, so look at the status before a retry")
+
+    async def draw(self, picture: Callable[[], R]) -> R:
+        """Render something with a QR in it in a thread, since that takes some 15 ms."""
+        return await trio.to_thread.run_sync(picture, limiter=self.drawing)
 
     def drain(self) -> None:
         """Say that the process is going down: `/readyz` turns 503 and open streams end themselves."""

@@ -126,13 +126,13 @@ async def _page(edge: Edge, reader: Reader, cursor: str | None, limit: int) -> E
     after = 0 if cursor is None else await _position(edge, reader, cursor)
     rows = await _read(edge, reader, after, limit + 1)
     shown, has_more = rows[:limit], len(rows) > limit
-    return EventPage(data=await _envelopes(shown), next_cursor=shown[-1].id if has_more else None)
+    return EventPage(data=await _envelopes(edge, shown), next_cursor=shown[-1].id if has_more else None)
 
 
-async def _envelopes(rows: list[Event]) -> list[EventEnvelope]:
+async def _envelopes(edge: Edge, rows: list[Event]) -> list[EventEnvelope]:
     """Render events, away from the event loop where pictures are to be drawn."""
     if any(row.type == "qr.updated" for row in rows):
-        return await trio.to_thread.run_sync(lambda: [EventEnvelope.of(row) for row in rows])
+        return await edge.draw(lambda: [EventEnvelope.of(row) for row in rows])
     return [EventEnvelope.of(row) for row in rows]
 
 
@@ -156,7 +156,7 @@ async def _stream(edge: Edge, reader: Reader, position: int) -> AsyncIterator[by
         spoke_at = checked_at = trio.current_time()
         while not edge.draining.is_set():
             rows = await _read(edge, reader, position, PAGE)
-            for row, envelope in zip(rows, await _envelopes(rows), strict=True):
+            for row, envelope in zip(rows, await _envelopes(edge, rows), strict=True):
                 yield b"id: %b\ndata: %b\n\n" % (row.id.encode(), json.encode(envelope))
                 position, spoke_at = row.position, trio.current_time()
             if len(rows) == PAGE:

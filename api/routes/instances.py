@@ -12,7 +12,7 @@ from typing import Any, Final
 import trio
 from msgspec import UNSET
 
-from actors.messages import Delete, Logout, PairCode, RequestPairCode, RequestQr, Start, Stop
+from actors.messages import Delete, Logout, PairCode, QrCode, RequestPairCode, RequestQr, Start, Stop
 from api.problems import Problem
 from api.routes.endpoint import JSON, Answer, Endpoint, Exchange, checked_cursor
 from api.routes.idempotency import act_once, write_once
@@ -107,28 +107,28 @@ def _patch(exchange: Exchange[PatchInstance, NoQuery], tx: Tx) -> InstanceBody:
 async def delete(exchange: Plain) -> Answer:
     """Unlink, destroy the keys and hide the instance."""
     await find(exchange)
-    await exchange.edge.system.ask(exchange.instance_id, Delete(exchange.origin))
+    await exchange.edge.ask(exchange.instance_id, Delete(exchange.origin))
     return Answer(status=204)
 
 
 async def start(exchange: Plain) -> Answer:
     """Resume from the stored auth state."""
     await find(exchange)
-    await exchange.edge.system.ask(exchange.instance_id, Start(exchange.origin))
+    await exchange.edge.ask(exchange.instance_id, Start(exchange.origin))
     return await show(exchange)
 
 
 async def stop(exchange: Plain) -> Answer:
     """Close the socket and stay down."""
     await find(exchange)
-    await exchange.edge.system.ask(exchange.instance_id, Stop(exchange.origin))
+    await exchange.edge.ask(exchange.instance_id, Stop(exchange.origin))
     return await show(exchange)
 
 
 async def log_out(exchange: Plain) -> Answer:
     """Unlink from the phone and destroy the auth state."""
     await find(exchange)
-    outcome = await exchange.edge.system.ask(exchange.instance_id, Logout(exchange.origin))
+    outcome = await exchange.edge.ask(exchange.instance_id, Logout(exchange.origin))
     return Answer(LoggedOutInstance.after_logout(await find(exchange), unlinked=outcome.unlinked))
 
 
@@ -137,10 +137,14 @@ async def show_qr(exchange: Exchange[Nothing, QrQuery]) -> Answer:
     await find(exchange)
     offer = None
     with trio.move_on_after(exchange.query.wait_s):
-        offer = await exchange.edge.system.ask(exchange.instance_id, RequestQr(exchange.origin))
+        offer = await exchange.edge.ask(exchange.instance_id, RequestQr(exchange.origin))
     if offer is None:
         raise Problem("no_qr")
-    match exchange.accepts((JSON, PNG, SVG, TEXT)):
+    return await exchange.edge.draw(partial(_picture, exchange.accepts((JSON, PNG, SVG, TEXT)), offer))
+
+
+def _picture(media_type: str, offer: QrCode) -> Answer:
+    match media_type:
         case "image/png":
             return Answer(qr.png(offer.code), media_type=PNG)
         case "image/svg+xml":
@@ -170,7 +174,7 @@ async def _require_phone(exchange: Exchange[PairCodeRequest, NoQuery], number: s
 async def _request_code(exchange: Exchange[PairCodeRequest, NoQuery], number: str) -> PairCodeBody:
     edge, offer = exchange.edge, None
     with trio.move_on_after(PAIR_CODE_S):
-        offer = await edge.system.ask(exchange.instance_id, RequestPairCode(exchange.origin, number))
+        offer = await edge.ask(exchange.instance_id, RequestPairCode(exchange.origin, number))
     if offer is None:
         raise Problem("pair_code_failed", "WhatsApp did not hand out a linking code in time; try again")
     edge.offers.remember(exchange.instance_id, _linking_code(number, offer), edge.now())

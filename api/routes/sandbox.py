@@ -139,7 +139,7 @@ async def scan(exchange: Action) -> Answer:
 
 async def _qr_on_offer(exchange: Action, instance: Instance) -> str:
     with trio.move_on_after(QR_WAIT_S):
-        offer = await exchange.edge.system.ask(instance.id, RequestQr(exchange.origin))
+        offer = await exchange.edge.ask(instance.id, RequestQr(exchange.origin))
         return offer.code
     raise Problem("no_qr")
 
@@ -219,7 +219,12 @@ async def disarm(exchange: Plain) -> Answer:
     fault_id = exchange.params["fault_id"]
     if not any(fault.id == fault_id for fault in await _own_faults(exchange)):
         raise Problem("fault_not_found")
-    await exchange.edge.require_sandbox().disarm(fault_id)
+    try:
+        await exchange.edge.require_sandbox().disarm(fault_id)
+    except SandboxRefused as refusal:
+        if refusal.code == "unknown_fault":  # it is spent: shown, but no longer armed
+            raise Problem("fault_not_found") from None
+        raise
     return Answer(status=204)
 
 
