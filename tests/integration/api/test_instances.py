@@ -120,7 +120,7 @@ async def test_bound_key_sees_its_instance_and_makes_none(front: Front) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"),
     [
-        ("POST", "/v1/instances", {"name": "a", "nam": 1}, (422, "validation_failed")),
+        ("POST", "/v1/instances", {"name": "a", "label": 1}, (422, "validation_failed")),
         ("POST", "/v1/instances", {"name": "a\u0000"}, (422, "validation_failed")),
         ("POST", "/v1/instances", [], (422, "validation_failed")),
         ("GET", "/v1/instances?limit=0", None, (422, "validation_failed")),
