@@ -146,10 +146,14 @@ class Mailbox:
 
     async def receive(self) -> Envelope[Any] | Notice:
         """Take the oldest item, waiting for one."""
+        await self.wait()
+        return self.receive_nowait()
+
+    async def wait(self) -> None:
+        """Wait until there is something to receive."""
         while not self._items:
             self._mail_came = trio.Event()
             await self._mail_came.wait()
-        return self.receive_nowait()
 
     def receive_nowait(self) -> Envelope[Any] | Notice:
         """Take the oldest item.

@@ -112,8 +112,8 @@ class Slot:
                     break
                 self.mailbox.drop_notices()
                 if delay_s:
-                    with trio.CancelScope() as self._scope:
-                        await trio.sleep(delay_s)
+                    with trio.CancelScope() as self._scope, trio.move_on_after(delay_s):
+                        await self.mailbox.wait()  # somebody who asks does not wait for the backoff
         finally:
             self.mailbox.close()
             self.done.set()

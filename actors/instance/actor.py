@@ -10,6 +10,7 @@ nothing to do; it dies (and is rebuilt from the store) when it cannot trust its 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -44,6 +45,8 @@ from whatisup.store import Instance, Intent, MarkDeleted, Op, Origin, SetIntent,
 log = structlog.get_logger(__name__)
 
 NEVER = float("inf")
+# How many events of one peer are dealt with before the other instances get a turn.
+EVENTS_AT_ONCE = 64
 
 
 class _Later:
@@ -237,10 +240,16 @@ class InstanceActor:
     async def advance(self) -> None:
         """React to what the connection has to tell, then send what it has to say."""
         try:
-            while self.connection is not None and (event := self.connection.next_event()) is not None:
+            for count in itertools.count(1):
+                event = None if self.connection is None else self.connection.next_event()
+                if event is None:
+                    break
                 reaction = self._reactions.get(type(event))
                 if reaction is not None:
                     await reaction(self, event)
+                if count % EVENTS_AT_ONCE == 0:  # a flooding peer gets its acks, and everybody else a turn
+                    await self.flush()
+                    await trio.lowlevel.checkpoint()
             await self.flush()
         except RemoteProtocolError as error:
             await self._reject(error)

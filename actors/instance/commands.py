@@ -72,7 +72,7 @@ async def request_qr(actor: InstanceActor, command: RequestQr, reply: ReplySlot[
 async def request_pair_code(actor: InstanceActor, command: RequestPairCode, reply: ReplySlot[PairCode]) -> object:
     """Start pairing if need be; answer with a linking code as soon as the server has taken it."""
     await _begin_pairing(actor, command.origin)
-    actor.desk.code_requests.append(CodeRequest(command.phone_number, reply))
+    actor.desk.await_code(CodeRequest(command.phone_number, reply))
     await offer_linking_code(actor)
     return LATER
 

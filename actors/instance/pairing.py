@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from actors.mailbox import ReplySlot
 from actors.messages import PairCode, QrCode
-from whatisup.errors import CommandRefused
+from whatisup.errors import CommandRefused, MailboxFull
+
+# Who asked and went away is still queued; this bounds what that costs.
+MAX_WAITERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,20 @@ class PairingDesk:
         """Answer `waiter` with the QR on offer, now or as soon as there is one."""
         if self.qr is not None and self.qr.expires_at > now_ms:
             waiter.answer(self.qr)
-        else:
-            self.qr_waiters.append(waiter)
+            return
+        self.qr_waiters.append(waiter)
+        if len(self.qr_waiters) > MAX_WAITERS:
+            self.qr_waiters.pop(0).refuse(MailboxFull("too many requests wait for this instance's QR"))
+
+    def await_code(self, request: CodeRequest) -> None:
+        """Queue a request for a linking code.
+
+        Raises:
+            MailboxFull: too many wait already.
+        """
+        if len(self.code_requests) >= MAX_WAITERS:
+            raise MailboxFull("too many requests wait for a linking code of this instance")
+        self.code_requests.append(request)
 
     def next_request(self) -> CodeRequest | None:
         """Take the next request for a linking code, unless one is being served."""

@@ -104,6 +104,19 @@ async def test_commands_that_wait_through_a_crash_reach_the_successor(
     assert len(lives) == 2
 
 
+async def test_a_command_cuts_the_backoff_short(autojump_clock: MockClock, supervisor: Supervisor) -> None:
+    async def shaky(slot: Slot) -> None:
+        if slot.mailbox.is_empty:
+            raise ZeroDivisionError
+        envelope = await slot.mailbox.receive()
+        envelope.reply.answer(None)  # type: ignore[union-attr]  # only commands are sent here
+
+    slot = supervisor.ensure("shaky", shaky)
+    await until(lambda: slot.restarts > INTENSITY)
+    with trio.fail_after(1):
+        await slot.mailbox.ask(Stop(Origin("test")))
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), Fenced("older incarnation")])
 async def test_a_fence_or_a_store_that_is_down_is_no_crash_loop(
     autojump_clock: MockClock, supervisor: Supervisor, error: Exception
