@@ -59,7 +59,7 @@ def deep(levels: int) -> bytes:
         (b'{"name":"  "}', CreateInstance, "validation_failed", "name"),
         (b'{"name":"a\\u0000"}', CreateInstance, "validation_failed", "name"),
         (b'{"name":"%s"}' % (b"a" * 201), CreateInstance, "validation_failed", "name"),
-        (b'{"name":"a","label":1}', CreateInstance, "validation_failed", "titel"),
+        (b'{"name":"a","label":1}', CreateInstance, "validation_failed", "label"),
         (b'{"name":"a","metadata":[]}', CreateInstance, "validation_failed", "metadata"),
         (b'{"name":"a","metadata":{"x":"\\u0000"}}', CreateInstance, "validation_failed", "metadata"),
         (b'{"name":"a","metadata":{"\\u0000":1}}', CreateInstance, "validation_failed", "metadata"),
