@@ -146,14 +146,14 @@ class Mailbox:
 
     async def receive(self) -> Envelope[Any] | Notice:
         """Take the oldest item, waiting for one."""
-        await self.wait()
+        while not self._items:
+            await self.wait_for_more()
         return self.receive_nowait()
 
-    async def wait(self) -> None:
-        """Wait until there is something to receive."""
-        while not self._items:
-            self._mail_came = trio.Event()
-            await self._mail_came.wait()
+    async def wait_for_more(self) -> None:
+        """Wait for the next item to come in, whatever is here already."""
+        self._mail_came = trio.Event()
+        await self._mail_came.wait()
 
     def receive_nowait(self) -> Envelope[Any] | Notice:
         """Take the oldest item.

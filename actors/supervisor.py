@@ -113,7 +113,7 @@ class Slot:
                 self.mailbox.drop_notices()
                 if delay_s:
                     with trio.CancelScope() as self._scope, trio.move_on_after(delay_s):
-                        await self.mailbox.wait()  # somebody who asks does not wait for the backoff
+                        await self.mailbox.wait_for_more()  # who asks now does not wait for the backoff
         finally:
             self.mailbox.close()
             self.done.set()

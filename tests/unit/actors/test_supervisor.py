@@ -117,6 +117,18 @@ async def test_a_command_cuts_the_backoff_short(autojump_clock: MockClock, super
         await slot.mailbox.ask(Stop(Origin("test")))
 
 
+async def test_a_command_that_no_actor_lives_to_take_does_not_spin(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    async def stillborn(slot: Slot) -> None:
+        raise ZeroDivisionError
+
+    slot = supervisor.ensure("stillborn", stillborn)
+    slot.mailbox.post(Stop(Origin("test")))
+    await trio.sleep(LOOPING_BACKOFF_S)
+    assert INTENSITY < slot.restarts < 3 * INTENSITY
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), Fenced("older incarnation")])
 async def test_a_fence_or_a_store_that_is_down_is_no_crash_loop(
     autojump_clock: MockClock, supervisor: Supervisor, error: Exception
