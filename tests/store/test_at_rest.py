@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_event_given_to_another_customer_does_not_open(world: World) -> None:
     other = make_customer(world.store, "Grace")
     key_id = scalar(world.store, select(data_keys.c.id).where(data_keys.c.owner == other.id))
     sql(world.store, update(events).values(customer_id=other.id, data_key_id=key_id))
+    with pytest.raises(SealBroken):
+        read_events(world.store, other.id)
+
+
+def test_event_that_keeps_its_key_does_not_open_for_another_customer(world: World) -> None:
+    world.write(told("one"))
+    other = make_customer(world.store, "Grace")
+    sql(world.store, update(events).values(customer_id=other.id))
     with pytest.raises(SealBroken):
         read_events(world.store, other.id)
 
@@ -298,6 +307,25 @@ def test_wipe_completes_once_a_slow_reader_is_gone(sqlite_store: Store, sqlite_p
     sqlite_store.read(read_slowly)
     world.write(told("the next commit, whatever it is"))
     assert in_files(sqlite_path, needle) == []
+
+
+def test_wipe_that_a_crash_cut_short_completes_after_the_restart(
+    sqlite_store: Store, sqlite_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(sqlite_store)
+    world.pair(a=b"1")
+    needle = wrapped_key(world.store, world.id)
+    monkeypatch.setattr(sqlite_store._backend, "after_commit", lambda wiped: None)
+    world.write(WipeAuth())
+    crashed = tmp_path / "crashed" / "store.db"
+    crashed.parent.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{sqlite_path}{suffix}", f"{crashed}{suffix}")
+    assert in_files(crashed, needle)
+    with Store.open(f"sqlite:///{crashed}", TEST_SECRETS) as restarted:
+        restarted.probe()
+        assert not in_files(crashed, needle)
+        assert restarted.read(instances.get, world.id) is not None
 
 
 def test_rewrap_leaves_no_copy_under_the_old_key(sqlite_path: Path) -> None:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, or_, select
 
-from whatisup.errors import SealBroken
 from whatisup.store import datakeys
 from whatisup.store.apply import wipe_auth
 from whatisup.store.tables import auth_state, data_keys, instances, prekeys
 from whatisup.store.transaction import Tx
-from whatisup.store.vault import DataKey, Vault
+from whatisup.store.vault import Vault
 
 _VALUE = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
     auth_state.c.instance_id == bindparam("instance"),
@@ -36,16 +35,8 @@ def get(conn: Connection, vault: Vault, instance_id: str, kind: str, key: str) -
     row = conn.execute(_VALUE, {"instance": instance_id, "kind": kind, "name": key}).one_or_none()
     if row is None:
         return None
-    data_key = _key(conn, vault, instance_id, row.data_key_id)
+    data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
     return vault.open(data_key, "auth_state", "sealed", (kind, key), row.sealed)
-
-
-def _key(conn: Connection, vault: Vault, instance_id: str, key_id: int) -> DataKey:
-    """The data key that a row names, if it is this instance's."""
-    data_key = datakeys.fetch(conn, vault, [key_id]).get(key_id)
-    if data_key is None or data_key.owner != instance_id:
-        raise SealBroken(f"auth state of {instance_id} names a data key that is not the instance's")
-    return data_key
 
 
 def next_prekey_id(conn: Connection, _vault: Vault | None, instance_id: str) -> int:
@@ -59,7 +50,7 @@ def prekey(conn: Connection, vault: Vault, instance_id: str, prekey_id: int) -> 
     row = conn.execute(_PREKEY, {"instance": instance_id, "prekey": prekey_id}).one_or_none()
     if row is None:
         return None
-    data_key = _key(conn, vault, instance_id, row.data_key_id)
+    data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
     return vault.open(data_key, "prekeys", "private", (str(prekey_id),), row.private)
 
 

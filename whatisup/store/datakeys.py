@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from whatisup.errors import StoreError
+from whatisup.errors import SealBroken, StoreError
 from whatisup.store.tables import canary, data_keys
 from whatisup.store.vault import DataKey, Vault, Wrapped
 
@@ -34,6 +34,18 @@ def fetch(connection: Connection, vault: Vault, ids: Collection[int]) -> dict[in
         for row in connection.execute(_BY_ID, {"ids": wanted}):
             found[row.id] = vault.unwrap(_wrapped(row))
     return found
+
+
+def of_row(connection: Connection, vault: Vault, key_id: int, owner: str) -> DataKey:
+    """Unwrap the data key that a row of `owner` names.
+
+    Raises:
+        SealBroken: that key is gone, or somebody else's: the row was moved, or outlived a wipe.
+    """
+    key = fetch(connection, vault, [key_id]).get(key_id)
+    if key is None or key.owner != owner:
+        raise SealBroken(f"a row of {owner} names a data key that is not {owner}'s")
+    return key
 
 
 def of_owner(connection: Connection, vault: Vault, owner: str) -> DataKey:

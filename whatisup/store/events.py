@@ -48,7 +48,8 @@ def page(
     if types and "*" not in types:
         query = query.where(or_(*map(_matches, types)))
     rows = conn.execute(query).all()
-    keys = datakeys.fetch(conn, vault, {row.data_key_id for row in rows if row.data_key_id is not None})
+    ids = {row.data_key_id for row in rows if row.data_key_id is not None}
+    keys = {key_id: datakeys.of_row(conn, vault, key_id, customer_id) for key_id in ids}
     return [_from_row(vault, keys, row) for row in rows]
 
 
@@ -60,7 +61,6 @@ def _matches(pattern: str) -> ColumnElement[bool]:
 
 def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
     key = keys.get(row.data_key_id)
-    sealed = key is not None and row.data is not None
     return Event(
         position=row.position,
         id=row.id,
@@ -70,7 +70,7 @@ def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
         seq=row.seq,
         type=row.type,
         occurred_at=row.occurred_at,
-        data=json.decode(vault.open(key, "events", "data", (row.id,), row.data)) if key and sealed else None,
+        data=None if key is None else json.decode(vault.open(key, "events", "data", (row.id,), row.data)),
         expires_at=row.expires_at,
     )
 

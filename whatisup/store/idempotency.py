@@ -113,9 +113,7 @@ def _place(scope: Scope, key: str) -> tuple[str, ...]:
 
 
 def _open(conn: Connection, vault: Vault, scope: Scope, row: Row[Any]) -> Replay:
-    data_key = datakeys.fetch(conn, vault, [row.data_key_id]).get(row.data_key_id)
-    if data_key is None:
-        raise StoreError("an idempotent answer names a data key that is gone")
+    data_key = datakeys.of_row(conn, vault, row.data_key_id, scope.customer_id)
     plain = vault.open(data_key, "idempotency", "reply", _place(scope, row.key), row.reply)
     status, body, headers = msgpack.decode(plain, type=tuple[int, bytes, dict[str, str]])
     return Replay(status, body, headers)

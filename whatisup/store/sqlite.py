@@ -77,7 +77,8 @@ class SqliteBackend:
         self._path = file.path
         self._log = file.beside("-wal")
         self._next_restart_bytes = MAX_LOG_BYTES
-        self._truncate_wanted = False
+        # A log that is there already may hold what a wipe before a crash had no time to cut off.
+        self._truncate_wanted = _size(self._log) > 0
         self._chores = Lock()
         self._chores_connection: sqlite3.Connection | None = None
         self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1)
