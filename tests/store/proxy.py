@@ -22,6 +22,8 @@ class Trap(Enum):
     """The connection breaks before the server sees it."""
     LOSE_REPLY = auto()
     """The server commits; the connection breaks before the answer arrives."""
+    LOSE_SERVER = auto()
+    """The server does not see it, and nobody can connect any more."""
     DELAY_REQUEST = auto()
     """The client's connection breaks, and the server gets to see the COMMIT later (`Proxy.release`)."""
 
@@ -84,6 +86,8 @@ class Proxy:
             self.release.wait(PATIENCE_S)
             server.sendall(data)
             return
+        elif trap is Trap.LOSE_SERVER:
+            _end(self._listener)
         self.sprung.set()
 
     def _downstream(self, server: socket.socket, client: socket.socket) -> None:

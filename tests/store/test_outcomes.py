@@ -84,6 +84,25 @@ def _await_waiter(world: World) -> None:
     raise AssertionError("nobody waits")
 
 
+def test_outcome_that_cannot_be_asked_for_is_said_to_be_unknown(proxy: Proxy, remote: World) -> None:
+    proxy.trap = Trap.LOSE_SERVER
+    with pytest.raises(StoreUnavailable, match="unknown"):
+        remote.store.commit([remote.unit(told("once"))])
+
+
+def test_conflict_that_never_ends_is_given_up(remote: World) -> None:
+    tries = []
+
+    def collide(tx: Tx) -> None:
+        tries.append(1)
+        tx.conn.execute(text("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"))
+
+    with pytest.raises(StoreUnavailable, match="3 tries"):
+        remote.store.commit([remote.unit(told("never")), Call(collide)])
+    assert len(tries) == 3
+    assert remote.events() == []
+
+
 def test_connection_that_was_killed_is_replaced(remote: World, postgres: Postgres) -> None:
     name = remote.store.read(lambda conn, _: conn.execute(text("SELECT current_database()")).scalar_one())
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
