@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,19 @@ from tests.store.world import World
 from whatisup.store.store import Store
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite store; copying it is quicker than making one."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    Store.open(f"sqlite:///{path}", TEST_SECRETS).close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a store that is empty (PostgreSQL) or does not exist yet (SQLite)."""
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> str:
+    """The address of an empty store, sealed with `TEST_SECRETS`."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.db'}"
+        return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
     url: str = request.getfixturevalue("postgres_url")
     return url
 
@@ -50,12 +59,13 @@ def world(store: Store) -> World:
 
 @pytest.fixture
 def sqlite_path(tmp_path: Path) -> Path:
-    """Where a SQLite-only test puts its store."""
+    """Where a SQLite-only test puts its store; nothing is there yet."""
     return tmp_path / "store.db"
 
 
 @pytest.fixture
-def sqlite_store(sqlite_path: Path) -> Iterator[Store]:
-    """An open SQLite store."""
+def sqlite_store(sqlite_path: Path, sqlite_template: Path) -> Iterator[Store]:
+    """An open SQLite store, empty."""
+    shutil.copy(sqlite_template, sqlite_path)
     with Store.open(f"sqlite:///{sqlite_path}", TEST_SECRETS) as store:
         yield store
