@@ -25,7 +25,7 @@ from whatisup.store import Store, migrations
 from whatisup.store.migrations import HEAD, REVISIONS
 from whatisup.store.tables import metadata
 
-PROCESSES = 4
+PROCESSES = 3
 
 OPEN = """
 import sys
