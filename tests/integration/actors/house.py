@@ -92,6 +92,17 @@ class House:
                 await trio.sleep(0.02)
         raise AssertionError(f"not {wanted} within {within_s} s but {row and (row.status, row.detail)}")
 
+    async def went_through(self, instance_id: str, *states: State, since: int = 0, within_s: float = WAIT_S) -> None:
+        """Wait until the log past `since` entries tells of these states in this order; polling the row misses some."""
+        with trio.move_on_after(within_s):
+            while True:
+                log = (await self.events(instance_id))[since:]
+                moves = iter([e.data["status"] for e in log if e.type == "instance.status" and e.data is not None])
+                if all(any(move == state for move in moves) for state in states):
+                    return
+                await trio.sleep(0.02)
+        raise AssertionError(f"{instance_id} never went through {states}")
+
     async def events(self, instance_id: str) -> list[Event]:
         def read(conn: object, vault: object) -> list[Event]:
             return events.page(

@@ -127,9 +127,9 @@ async def test_delete_refuses_who_waits_for_a_qr(house: House, nursery: trio.Nur
 async def test_a_single_401_wipes_nothing(house: House) -> None:
     instance_id, number = await house.pair()
     await house.sandbox.arm(FaultRequest("failure-401", Scope(number), times=1))
+    since = len(await house.events(instance_id))
     await house.sandbox.arm(FaultRequest("drop", Scope(number)))
-    await house.status(instance_id, State.RECONNECTING)
-    await house.status(instance_id, State.CONNECTED)
+    await house.went_through(instance_id, State.RECONNECTING, State.CONNECTED, since=since)
     assert await auth_rows(house, instance_id) > 800
 
 
@@ -289,8 +289,8 @@ async def test_a_crash_disturbs_no_sibling(house: House, monkeypatch: pytest.Mon
     bug = Bug(monkeypatch)
     instance_id, number = await house.pair()
     bug.arm(instance_id, 1)
+    since = len(await house.events(instance_id))
     await house.sandbox.arm(FaultRequest("stream-503", Scope(number)))
-    await house.status(instance_id, State.RECONNECTING)
-    await house.status(instance_id, State.CONNECTED)
+    await house.went_through(instance_id, State.RECONNECTING, State.CONNECTED, since=since)
     assert bug.has_struck
     assert [len(await house.events(sibling)) for sibling in siblings] == before
