@@ -32,11 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.profile:
         print("tracemalloc is on: only the list of what dominates is to be quoted.")
     runs: list[Figures] = []
-    try:
-        trio.run(_run, options, runs)
-    except KeyboardInterrupt:
-        print("interrupted")
-        return 130
+    trio.run(_run, options, runs)
     if runs:
         print("\n" + table(runs) + "\n\n" + verdict(runs))
         path = RESULTS / f"{facts['at'].replace(':', '')}.json"
@@ -59,7 +55,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 async def _run(options: argparse.Namespace, runs: list[Figures]) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_sigterm, nursery.cancel_scope)
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
         with trio.move_on_after(LIMIT_S) as limit:
             for size in options.sizes:
                 figures = await _one(size, options)
@@ -98,9 +94,11 @@ def _show_logs(folder: Path) -> None:
             print("\n".join(path.read_text(errors="replace").splitlines()[-_LOG_TAIL:]))
 
 
-async def _cancel_on_sigterm(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP cancel the run, so that it ends its processes on the way out."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for _ in signals:
+            print("interrupted")
             scope.cancel()
 
 

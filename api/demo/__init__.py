@@ -21,20 +21,17 @@ from api.demo.tour import SCENES, Scene, Tour, play
 
 __all__ = ["main"]
 
+INTERRUPTED = 130
 _LOG_TAIL = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the tour; 0 if every scene held, 1 if one did not, 130 if it was interrupted."""
+    """Play the tour; 0 if every scene held, 1 if one did not, `INTERRUPTED` if a signal ended it."""
     options = _parse(arguments)
     stage = Stage(sys.stdout, is_tty=sys.stdout.isatty())
     scenes = [scene for scene in SCENES if scene.slug not in options.skip]
-    try:
-        with tempfile.TemporaryDirectory(prefix="whatisup-demo-", ignore_cleanup_errors=True) as folder:
-            return trio.run(_run, Path(folder), stage, scenes)
-    except KeyboardInterrupt:
-        stage.line("interrupted")
-        return 130
+    with tempfile.TemporaryDirectory(prefix="whatisup-demo-", ignore_cleanup_errors=True) as folder:
+        return trio.run(_run, Path(folder), stage, scenes)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,7 +51,7 @@ async def _run(folder: Path, stage: Stage, scenes: Sequence[Scene]) -> int:
     results: list[Result] = []
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_sigterm, nursery.cancel_scope)
+            nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
             nursery.start_soon(stage.tick)
             tour = Tour(gateway, stage)
             try:
@@ -68,7 +65,8 @@ async def _run(folder: Path, stage: Stage, scenes: Sequence[Scene]) -> int:
     finally:
         await gateway.stop()
     if not results:
-        return 130
+        stage.line("interrupted")
+        return INTERRUPTED
     stage.table(results)
     if all(result.verdict == "ok" for result in results):
         return 0
@@ -76,9 +74,9 @@ async def _run(folder: Path, stage: Stage, scenes: Sequence[Scene]) -> int:
     return 1
 
 
-async def _cancel_on_sigterm(scope: trio.CancelScope) -> None:
-    """SIGTERM and SIGHUP end the tour as Ctrl-C does: with its children."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP cancel the tour, so that it ends its children on the way out."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for _ in signals:
             scope.cancel()
 

@@ -221,7 +221,12 @@ SCENES: tuple[Scene, ...] = (
         "half-open",
     ),
     Scene("Fault: stream-503", "The server says that it is unavailable.", fault("stream-503"), "stream-503"),
-    Scene("Fault: stream-515", "The server asks for a restart: back at once.", fault("stream-515"), "stream-515"),
+    Scene(
+        "Fault: stream-515",
+        "The server asks for a restart: back at once, unless it asked only just now.",
+        fault("stream-515"),
+        "stream-515",
+    ),
     Scene(
         "Sandbox restart", "The sandbox is killed; what it remembers is in its state file.", restart_sandbox, "sandbox"
     ),

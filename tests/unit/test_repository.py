@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from api.bootstrap import lines_to_try
 from whatisup.lifecycle import State, mermaid
 from whatisup.settings import SETTINGS, Setting
 
@@ -42,6 +43,11 @@ def test_architecture_diagram_is_the_lifecycle_table() -> None:
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
 def test_documents_name_every_state(document: str) -> None:
     assert [state for state in State if f"| `{state}` |" not in read(document)] == []
+
+
+def test_readme_shows_the_lines_that_the_first_start_prints() -> None:
+    lines = lines_to_try("$URL", "zpk_test_…", has_sandbox=True).splitlines()
+    assert [line for line in lines if not line.startswith("#") and line not in read("README.md").splitlines()] == []
 
 
 def test_readme_lists_every_setting() -> None:
