@@ -17,6 +17,7 @@ from tests.e2e.world import Number, World, open_world
 from whatisup.control import FaultRequest
 
 RESUMES = "resumes"
+STAYS = "stays"
 KEPT = "kept"
 WIPED = "wiped"
 
@@ -44,6 +45,8 @@ CASES: Sequence[Case] = (
     Case("drop", RESUMES, detail="connection_lost"),
     Case("garbage", RESUMES, detail="connection_lost"),
     Case("half-open", RESUMES, detail="connection_lost", within_s=75.0),
+    Case("no-answer", RESUMES, needs_login=True, params={"params": {"iq": "encrypt"}}),
+    Case("no-answer", STAYS, params={"params": {"iq": "w:p"}}, within_s=45.0),
     Case("conflict-replaced", KEPT, "replaced", "kicked_other_device"),
     Case("device-removed", WIPED, "logged_out", "logout"),
     Case("failure-401", WIPED, "logged_out", "logout", needs_login=True, params={"times": 2}),
@@ -72,9 +75,17 @@ async def play(case: Case, number: Number, failures: dict[str, str]) -> None:
 async def strike(case: Case, number: Number) -> None:
     world = number.world
     since = world.journal.mark()
-    await number.fault(case.fault, **case.params)
+    fault = await number.fault(case.fault, **case.params)
     if case.needs_login:
         await number.fault("drop")
+    if case.outcome == STAYS:
+        # One ping goes unanswered within this time; the second, sent at once, saves the connection.
+        await trio.sleep(case.within_s)
+        assert [seen.name for seen in number.events() if seen in world.journal.entries[since:]] == []
+        await number.status("connected")
+        listed = (await world.api.call("GET", "/v1/sandbox/faults"))["data"]
+        assert [armed["hits"] for armed in listed if armed["id"] == fault["id"]] == [1]
+        return
     if case.outcome == RESUMES:
         lost = await number.seen("instance.status", since=since, within_s=case.within_s, status="reconnecting")
         if case.detail is not None:
