@@ -67,6 +67,7 @@ class Slot:
         "_policy",
         "_scope",
         "_stopping",
+        "awake",
         "done",
         "key",
         "mailbox",
@@ -83,6 +84,7 @@ class Slot:
     ) -> None:
         self.key = key
         self.mailbox = Mailbox()
+        self.awake = trio.Event()
         self.done = trio.Event()
         self.restarts = 0
         self._body = body
@@ -119,7 +121,10 @@ class Slot:
             self.done.set()
 
     async def _run_once(self) -> float | None:
-        """Run the body once; None when it ended well, else the seconds to wait before it runs again."""
+        """Run the body once; None when it ended well, else the seconds to wait before it runs again.
+
+        `awake` is set by the body once its row tells the truth, and here if it never comes to that.
+        """
         failures: list[BaseException] = []
         with trio.CancelScope() as self._scope:
             if self._stopping:
@@ -128,6 +133,8 @@ class Slot:
                 await self._body(self)
             except* Exception as group:  # Cancelled is a BaseException and passes through
                 failures = list(leaves(group))
+            finally:
+                self.awake.set()
         return self._note(failures) if failures else None
 
     def _note(self, failures: list[BaseException]) -> float:

@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 Reply = TypeVar("Reply")
 
+# How long starting up waits for stored sessions to correct their status; a store that is slower is not waited for.
+AWAKE_S = 10.0
 # Key generation and PBKDF2 at once; two cores are common, and the writer needs one.
 CRYPTO_THREADS = 2
 __all__ = ["Health", "System"]
@@ -117,8 +119,11 @@ class System:
             self._nursery = nursery
             await nursery.start(self._supervisor.run)
             await self.writer.call(stored.put, stored.CLIENT_VERSION, str(self.profile.version), self._unix_ms())
-            for row in await self.database.read(instances.runnable):
-                self.ensure(row.id)
+            slots = [self.ensure(row.id) for row in await self.database.read(instances.runnable)]
+            # Nobody is answered before the rows stop saying what was true in the life before this process.
+            with trio.move_on_after(AWAKE_S):
+                for slot in slots:
+                    await slot.awake.wait()
             await nursery.start(self._heartbeat.run)
             task_status.started()
             log.info("system.started", instances=len(self._supervisor))

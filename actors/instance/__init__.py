@@ -15,5 +15,13 @@ __all__ = ["ConnectGate", "Counts", "Endpoint", "Services", "run_instance"]
 async def run_instance(slot: Slot, services: Services) -> None:
     """Run one actor of the instance named by `slot.key`; the slot's first one is born of a process restart."""
     rebirth = Trigger.ACTOR_CRASHED if slot.restarts else Trigger.PROCESS_RESTARTED
-    actor = InstanceActor(slot.key, slot.mailbox, services, rebirth=rebirth, commands=COMMANDS, reactions=REACTIONS)
+    actor = InstanceActor(
+        slot.key,
+        slot.mailbox,
+        services,
+        rebirth=rebirth,
+        on_awake=slot.awake.set,
+        commands=COMMANDS,
+        reactions=REACTIONS,
+    )
     await actor.run()

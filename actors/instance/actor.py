@@ -70,6 +70,7 @@ class InstanceActor:
         services: Services,
         *,
         rebirth: Trigger,
+        on_awake: Callable[[], None],
         commands: Mapping[type, CommandHandler],
         reactions: Mapping[type, Reaction],
     ) -> None:
@@ -83,9 +84,13 @@ class InstanceActor:
         self.farewell: Farewell | None = None
         self.last_frame_at: int | None = None
         self.revision = 0
+        # What the store holds of the server's wishes, so that hearing the same again writes nothing.
+        self.routing_info: bytes | None = None
+        self.props_hash: str | None = None
         self.retry_at = NEVER
         self._mailbox = mailbox
         self._rebirth = rebirth
+        self._on_awake = on_awake
         self._commands = commands
         self._reactions = reactions
         self._link: Link | None = None
@@ -106,6 +111,7 @@ class InstanceActor:
             self.services.fleet.members[self.id] = self
             try:
                 await self._wake_up()
+                self._on_awake()
                 while not self._may_rest:
                     await self._turn()
             finally:
@@ -216,6 +222,7 @@ class InstanceActor:
         if state is None:
             raise RuntimeError("a socket opened without auth state")
         self._transport = transport
+        self.routing_info, self.props_hash = state.routing_info, state.props_hash
         self.connection = Connection(
             state.credentials,
             state.account,

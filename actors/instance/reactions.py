@@ -201,13 +201,16 @@ async def on_connected(actor: InstanceActor, _event: Connected) -> None:
 
 async def on_routing_info(actor: InstanceActor, event: RoutingInfoReceived) -> None:
     """Keep it for the next connection's prologue."""
-    await actor.commit(auth.put_routing_info(event.routing_info))
+    if event.routing_info != actor.routing_info:
+        await actor.commit(auth.put_routing_info(event.routing_info))
+        actor.routing_info = event.routing_info
 
 
 async def on_props(actor: InstanceActor, event: PropsReceived) -> None:
     """Keep the hash for the next question."""
-    if event.hash:
+    if event.hash and event.hash != actor.props_hash:
         await actor.commit(auth.put_props_hash(event.hash))
+        actor.props_hash = event.hash
 
 
 async def on_client_expiration(actor: InstanceActor, event: ClientExpirationAnnounced) -> None:
