@@ -5,6 +5,8 @@ Rule: a member enters itself when it lives and leaves when it ends; everybody el
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from whatisup.errors import AtCapacity
@@ -34,6 +36,16 @@ class Fleet:
     def __init__(self, max_sessions: int) -> None:
         self.max_sessions = max_sessions
         self.members: dict[str, Member] = {}
+
+    @contextmanager
+    def joined(self, key: str, member: Member) -> Iterator[None]:
+        """Count `member` in for the block's time."""
+        self.members[key] = member
+        try:
+            yield
+        finally:
+            if self.members.get(key) is member:
+                del self.members[key]
 
     def sessions(self) -> int:
         """How many members own a socket or are trying to get one."""

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import trio
+
 from actors.instance.actor import InstanceActor
 from actors.instance.commands import COMMANDS
 from actors.instance.reactions import REACTIONS
 from actors.instance.services import ConnectGate, Counts, Endpoint, Services
 from actors.supervisor import Slot
+from whatisup.errors import UnknownInstance
 from whatisup.lifecycle import Trigger
+from whatisup.store import instances
 
 __all__ = ["ConnectGate", "Counts", "Endpoint", "Services", "run_instance"]
 
 
 async def run_instance(slot: Slot, services: Services) -> None:
-    """Run one actor of the instance named by `slot.key`; the slot's first one is born of a process restart."""
+    """Run one actor of the instance named by `slot.key`; the slot's first one is born of a process restart.
+
+    The new incarnation is committed before anything is loaded, so whatever an earlier actor still has under way is
+    refused from here on.
+    """
+    try:
+        row = await services.writer.call(instances.bump_incarnation, slot.key, lane=slot.key)
+    except UnknownInstance as refusal:
+        slot.mailbox.refuse_waiting(refusal)
+        return
     rebirth = Trigger.ACTOR_CRASHED if slot.restarts else Trigger.PROCESS_RESTARTED
-    actor = InstanceActor(
-        slot.key,
-        slot.mailbox,
-        services,
-        rebirth=rebirth,
-        on_awake=slot.awake.set,
-        commands=COMMANDS,
-        reactions=REACTIONS,
-    )
-    await actor.run()
+    async with trio.open_nursery() as nursery:
+        actor = InstanceActor(row, slot.mailbox, services, nursery, commands=COMMANDS, reactions=REACTIONS)
+        with services.fleet.joined(slot.key, actor):
+            await actor.run(rebirth, on_awake=slot.awake.set)
+        nursery.cancel_scope.cancel(reason="the actor rests")

@@ -1,7 +1,7 @@
 """One instance's actor: owns the row, the socket, the connection and the backoff of one number.
 
-Rule: commit, then transmit. Every change goes through `commit` (one unit in flight, fenced by the incarnation that
-`run` obtained first); what may be said to WhatsApp because of it is said afterwards.
+Rule: commit, then transmit. Every change goes through `commit` (one unit in flight, fenced by the incarnation that the
+row was loaded under); what may be said to WhatsApp because of it is said afterwards.
 
 The actor is one task with one inbox. Commands, bytes from the socket and the end of the socket all arrive there, and
 the earliest of its few deadlines is the timeout of waiting for the next item. It ends when there is nothing to run and
@@ -35,7 +35,6 @@ from whatisup.errors import (
     PairingEnded,
     RemoteProtocolError,
     TransportError,
-    UnknownInstance,
 )
 from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
 from whatisup.protocol.connection import Connection
@@ -65,18 +64,17 @@ class InstanceActor:
 
     def __init__(
         self,
-        instance_id: str,
+        row: Instance,
         mailbox: Mailbox,
         services: Services,
+        nursery: trio.Nursery,
         *,
-        rebirth: Trigger,
-        on_awake: Callable[[], None],
         commands: Mapping[type, CommandHandler],
         reactions: Mapping[type, Reaction],
     ) -> None:
-        self.id = instance_id
+        self.id = row.id
+        self.row = row
         self.services = services
-        self.row: Instance = None  # type: ignore[assignment]  # Invariant: set by `run` before anything reads it
         self.connection: Connection | None = None
         self.desk = PairingDesk()
         self.tally = Tally()
@@ -89,44 +87,34 @@ class InstanceActor:
         self.props_hash: str | None = None
         self.retry_at = NEVER
         self._mailbox = mailbox
-        self._rebirth = rebirth
-        self._on_awake = on_awake
         self._commands = commands
         self._reactions = reactions
         self._link: Link | None = None
         self._transport: Transport | None = None
         self._auth: auth.AuthState | None = None
-        self._nursery: trio.Nursery = None  # type: ignore[assignment]  # Invariant: open for as long as `run` runs
+        self._nursery = nursery
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Live until there is nothing to run and nothing to do."""
-        try:
-            self.row = await self.services.writer.call(instances.bump_incarnation, self.id, lane=self.id)
-        except UnknownInstance as refusal:
-            self._mailbox.refuse_waiting(refusal)
-            return
-        async with trio.open_nursery() as self._nursery:
-            self.services.fleet.members[self.id] = self
-            try:
-                await self._wake_up()
-                self._on_awake()
-                while not self._may_rest:
-                    await self._turn()
-            finally:
-                if self.services.fleet.members.get(self.id) is self:
-                    del self.services.fleet.members[self.id]
-                gone = ActorStopped("the instance stopped before it could answer; ask for its status")
-                self.desk.close(gone)
-                if self.farewell is not None:
-                    self.farewell.refuse(gone)
-                self.hang_up()
-            self._nursery.cancel_scope.cancel(reason="the actor rests")
+    async def run(self, rebirth: Trigger, on_awake: Callable[[], None]) -> None:
+        """Take up where the last actor of this instance ended, and live until there is nothing left to do.
 
-    async def _wake_up(self) -> None:
-        """Take up where the last actor of this instance ended."""
-        await self.move(self._rebirth)
+        `rebirth` is why that one is gone; `on_awake` is called once the row tells the truth again.
+        """
+        try:
+            await self._wake_up(rebirth)
+            on_awake()
+            while not self._may_rest:
+                await self._turn()
+        finally:
+            gone = ActorStopped("the instance stopped before it could answer; ask for its status")
+            self.desk.close(gone)
+            if self.farewell is not None:
+                self.farewell.refuse(gone)
+            self.hang_up()
+
+    async def _wake_up(self, rebirth: Trigger) -> None:
+        await self.move(rebirth)
         if self.row.intent is not None:
             await self.begin_farewell(self.row.intent, None)
         elif should_run(self.row.status):
