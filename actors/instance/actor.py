@@ -178,7 +178,7 @@ class InstanceActor:
                 await self._open(transport)
             case BytesReceived(link, data) if link is self._link and self.connection is not None:
                 self.last_frame_at = self.services.unix_ms()
-                await self._receive(data)
+                await self._receive(self.connection, data)
             case LinkLost(link, error) if link is self._link:
                 log.info("instance.link_lost", instance_id=self.id, error=str(error))
                 await self.drop(Trigger.CONNECTION_LOST)
@@ -223,10 +223,9 @@ class InstanceActor:
         )
         await self.advance()
 
-    async def _receive(self, data: bytes) -> None:
-        assert self.connection is not None  # noqa: S101 - `_hear` checked it
+    async def _receive(self, connection: Connection, data: bytes) -> None:
         try:
-            self.connection.receive_data(data, trio.current_time())
+            connection.receive_data(data, trio.current_time())
         except RemoteProtocolError as error:
             await self._reject(error)
         else:

@@ -128,12 +128,12 @@ async def test_slow_delays_what_the_server_says(loopback: Loopback, handset: Han
 async def test_close_follows_the_last_word_after_a_moment(loopback: Loopback, handset: Handset) -> None:
     async with handset.connected():
         await handset.until(Connected)
+        began = trio.current_time()  # when we hear of it depends on how busy we are
         await loopback.arm("stream-515", scope=Scope(NUMBER, 1))
         await handset.until(Closed)
-        heard_at = trio.current_time()
         with pytest.raises(TransportError, match="1000"), trio.fail_after(5):
             await handset.receive()
-        assert trio.current_time() - heard_at >= LINGER_S * 0.8
+        assert trio.current_time() - began >= LINGER_S
 
 
 async def test_client_that_closes_is_gone_at_once(loopback: Loopback, handset: Handset) -> None:
