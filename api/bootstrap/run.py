@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -40,7 +40,10 @@ LAME_DUCK_S: Final = 0.3
 """How long `/readyz` says "draining" before the listener closes."""
 STORAGE_S: Final = 5.0
 KEY_USES_EVERY_S: Final = 15.0
+KEY_USES_S: Final = 2.0
+"""How long the way down waits to note which keys were used; a nicety."""
 LOCK_CHECK_EVERY_S: Final = 5.0
+LOCK_ANSWER_S: Final = 10.0
 
 
 class LockLost(WhatIsUpError):
@@ -171,7 +174,8 @@ async def _run_instances(graph: Graph, stop: trio.Event, task_status: Status) ->
         await instances.start(graph.system.run)
         instances.start_soon(_record_key_uses, graph)
         await _run_front(graph, stop, task_status)
-        await _write_key_uses(graph)
+        with trio.move_on_after(KEY_USES_S):
+            await _write_key_uses(graph)
         instances.cancel_scope.cancel()
     log.info("instances.stopped")
 
@@ -216,17 +220,25 @@ async def _guard_lock(lock: DatabaseLock) -> None:
     Raises:
         LockLost: somebody else has the lock.
     """
+    asking = trio.CapacityLimiter(1)
     while True:
         await trio.sleep(LOCK_CHECK_EVERY_S)
-        try:
-            if await trio.to_thread.run_sync(lock.is_held):
-                continue
-            log.warning("lock.lost")
-            if not await trio.to_thread.run_sync(lock.try_acquire):
-                raise LockLost("another process owns the database now")
-            log.warning("lock.regained")
-        except StoreUnavailable:
+        is_known = False
+        # A server that hangs must not hold up our end, and a question without an answer is not asked twice.
+        with suppress(StoreUnavailable), trio.move_on_after(LOCK_ANSWER_S):
+            await trio.to_thread.run_sync(_keep, lock, limiter=asking, abandon_on_cancel=True)
+            is_known = True
+        if not is_known:
             log.warning("lock.unknown")
+
+
+def _keep(lock: DatabaseLock) -> None:
+    if lock.is_held():
+        return
+    log.warning("lock.lost")
+    if not lock.try_acquire():
+        raise LockLost("another process owns the database now")
+    log.warning("lock.regained")
 
 
 async def _record_key_uses(graph: Graph) -> None:

@@ -1,8 +1,9 @@
 """The store for tasks: the one place where the store's work is handed to threads.
 
 Rule: one thread writes, a few read, one sweeps; each kind has its own limiter, so none waits behind another or behind
-DNS. A call is not cancellable once its thread runs: what was begun is finished, and the database's own timeouts bound
-it.
+DNS. A call is not cancellable once its thread runs, so what was begun is finished. The database's own timeouts bound
+it; a server that hangs without a word is given up after `READ_S` or `COMMIT_S`, and its thread keeps its place in the
+limiter until it ends, so that such threads do not pile up.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from whatisup.errors import StoreUnavailable
 from whatisup.store.lock import DatabaseLock
 from whatisup.store.store import Item, Results, Store
 
 T = TypeVar("T")
 
 READERS: Final = 2
+READ_S: Final = 12.0
+"""How long a read may take: more than a statement may, and bearable in a shutdown."""
+COMMIT_S: Final = 20.0
+"""How long a batch may take; a batch that is given up may be there all the same, and its successors wait for it."""
 LOCK_POLL_S: Final = 1.0
 
 
@@ -36,29 +42,38 @@ class Database:
         """Run `fn(conn, vault, *args)` in a read transaction.
 
         Raises:
-            StoreUnavailable: the database cannot be reached.
+            StoreUnavailable: the database cannot be reached, or did not answer in time.
         """
-        return await trio.to_thread.run_sync(partial(self.store.read, fn, *args), limiter=self._reading)
+        return await _answer(partial(self.store.read, fn, *args), self._reading, READ_S)
 
     async def commit(self, batch: Sequence[Item]) -> Results:
         """Commit a batch; see `Store.commit`.
 
         Raises:
-            StoreUnavailable: the database cannot be written.
+            StoreUnavailable: the database cannot be written, or did not answer in time.
         """
-        return await trio.to_thread.run_sync(self.store.commit, batch, limiter=self._writing)
+        return await _answer(partial(self.store.commit, batch), self._writing, COMMIT_S)
 
     async def probe(self) -> None:
         """Write something small.
 
         Raises:
-            StoreUnavailable: the database cannot be written.
+            StoreUnavailable: the database cannot be written, or did not answer in time.
         """
-        await trio.to_thread.run_sync(self.store.probe, limiter=self._writing)
+        await _answer(self.store.probe, self._writing, COMMIT_S)
 
     async def checkpoint(self) -> None:
         """Do the database's background chores beside the writer."""
         await trio.to_thread.run_sync(self.store.checkpoint, limiter=self._sweeping)
+
+
+async def _answer(work: Callable[[], T], limiter: trio.CapacityLimiter, within_s: float) -> T:
+    """Run `work` in a thread and wait for its end, cancelled or not, but not for ever."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    with trio.move_on_after(within_s, shield=True):
+        return await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    raise StoreUnavailable(f"the database has not answered for {within_s:.0f} s")
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -120,6 +121,29 @@ async def test_lock_that_somebody_else_took_ends_the_process(monkeypatch: pytest
     monkeypatch.setattr("api.bootstrap.run.LOCK_CHECK_EVERY_S", 0.01)
     with pytest.raises(LockLost), trio.fail_after(5):
         await _guard_lock(Lock())
+
+
+class HangingLock(Lock):
+    """A lock whose server has stopped answering; it counts the questions."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.freed = threading.Event()
+
+    def is_held(self) -> bool:
+        self.questions += 1
+        return self.freed.wait(30)
+
+
+async def test_lock_whose_server_hangs_is_asked_once_and_holds_up_no_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.bootstrap.run.LOCK_CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr("api.bootstrap.run.LOCK_ANSWER_S", 0.05)
+    lock = HangingLock()
+    with trio.fail_after(5), trio.move_on_after(0.5) as shutdown:
+        await _guard_lock(lock)
+    lock.freed.set()
+    assert shutdown.cancelled_caught
+    assert lock.questions == 1
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the lines are curl's")
