@@ -12,10 +12,10 @@ from functools import partial
 
 import structlog
 import trio
-from hypercorn.typing import ASGISendCallable, ASGISendEvent
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketCloseEvent
 from quart import Request, Response, g, request
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
 
 from api.routes import ENDPOINTS
@@ -37,6 +37,13 @@ class _Connection(TrioASGIHTTPConnection):
     on: that very send. The connection was then neither closed nor timed, and idle ones stayed until the files ran out.
     """
 
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        made = super()._create_request_from_scope(send)
+        made.headers["Host"] = (
+            "localhost"  # no answer depends on the client's word for it, and some words break the router
+        )
+        return made
+
     async def handle_request(  # type: ignore[override]  # as the library's own, which adds the nursery
         self, nursery: trio.Nursery, request: Request, send: ASGISendCallable
     ) -> None:
@@ -48,10 +55,18 @@ class _Connection(TrioASGIHTTPConnection):
         await super().handle_request(nursery, request, send_whole)
 
 
+class _NoWebsocket(TrioASGIWebsocketConnection):
+    """A websocket that somebody asks for: there is none here, which hypercorn answers with 403."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await send(WebsocketCloseEvent(type="websocket.close", code=1000, reason=None))
+
+
 def create_app(edge: Edge) -> QuartTrio:
     """Make the application around a running system."""
     app = QuartTrio("whatisup", static_folder=None)
     app.asgi_http_class = _Connection
+    app.asgi_websocket_class = _NoWebsocket
     app.config.update(
         MAX_CONTENT_LENGTH=edge.settings.max_body_bytes,
         BODY_TIMEOUT=BODY_TIMEOUT_S,

@@ -80,15 +80,19 @@ def api_key(token: str) -> str:
     return token
 
 
-def is_operator(peer: str | None, headers: Headers, operator_token: str | None) -> bool:
-    """Whether the asker operates this gateway: by token, or by being on this machine with no proxy in between."""
+def is_operator(peer: str | None, http_version: str, headers: Headers, operator_token: str | None) -> bool:
+    """Whether the asker operates this gateway: by token, or by being on this machine with no proxy in between.
+
+    HTTP/2 counts as a proxy: one that lets `Upgrade: h2c` through becomes a tunnel and adds no headers any more.
+    """
     try:
         token = bearer_token(headers.get("Authorization"))
     except AuthRefused:
         token = ""
     if operator_token is not None and hmac.compare_digest(token.encode(), operator_token.encode()):
         return True
-    return is_loopback(peer) and not any(name in headers for name in PROXY_HEADERS)
+    is_direct = http_version in ("1.0", "1.1") and not any(name in headers for name in PROXY_HEADERS)
+    return is_loopback(peer) and is_direct
 
 
 def is_loopback(peer: str | None) -> bool:

@@ -70,7 +70,8 @@ def render(answer: Answer) -> Response:
 
 
 async def _answer(edge: Edge, endpoint: Endpoint, params: dict[str, str]) -> Response:
-    operator = auth.is_operator(request.remote_addr, request.headers, edge.settings.operator_token)
+    token = edge.settings.operator_token
+    operator = auth.is_operator(request.remote_addr, request.http_version, request.headers, token)
     if endpoint.access is Access.OPERATOR and not operator:
         raise Problem("operator_only")
     caller = None

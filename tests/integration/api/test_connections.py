@@ -56,3 +56,20 @@ async def test_connection_that_falls_silent_is_closed(front: Front) -> None:
             await connection.send_all(whole + half)
             with trio.fail_after(10):
                 assert b"".join([chunk async for chunk in connection]).count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("host", [b"a" * 5000, b"a..b", b"[::1", b"\xff", b""])
+async def test_host_of_any_kind_changes_no_answer(front: Front, host: bytes) -> None:
+    async with serving(front) as served:
+        text = await said(served, b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+        assert text.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_websocket_is_refused_without_a_word_in_the_log(front: Front, caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = (
+        b"GET /v1/events HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with serving(front) as served:
+        assert (await said(served, upgrade)).startswith(b"HTTP/1.1 403 ")
+    assert not caplog.records

@@ -62,16 +62,22 @@ def test_is_loopback(peer: str | None, expected: bool) -> None:
 
 
 def test_operator_is_a_loopback_peer() -> None:
-    assert is_operator("127.0.0.1", Headers(), None)
+    assert is_operator("127.0.0.1", "1.1", Headers(), None)
 
 
 @pytest.mark.parametrize("header", PROXY_HEADERS)
 def test_operator_is_not_who_comes_through_a_proxy(header: str) -> None:
-    assert not is_operator("127.0.0.1", Headers({header.lower(): "203.0.113.9"}), None)
+    assert not is_operator("127.0.0.1", "1.1", Headers({header.lower(): "203.0.113.9"}), None)
+
+
+def test_operator_is_nobody_behind_a_tunnel_of_http2() -> None:
+    """A proxy that forwards `Upgrade: h2c` adds its headers to the first request alone."""
+    assert not is_operator("127.0.0.1", "2", Headers(), None)
+    assert is_operator("127.0.0.1", "2", Headers({"Authorization": f"Bearer {TOKEN}"}), TOKEN)
 
 
 def test_operator_is_whoever_holds_the_token() -> None:
-    assert is_operator("203.0.113.9", Headers({"Authorization": f"Bearer {TOKEN}"}), TOKEN)
-    assert not is_operator("203.0.113.9", Headers({"Authorization": f"Bearer {TOKEN}x"}), TOKEN)
-    assert not is_operator("203.0.113.9", Headers({"Authorization": "Bearer "}), None)
-    assert not is_operator("203.0.113.9", Headers({"Authorization": "Bearer é"}), TOKEN)
+    assert is_operator("203.0.113.9", "1.1", Headers({"Authorization": f"Bearer {TOKEN}"}), TOKEN)
+    assert not is_operator("203.0.113.9", "1.1", Headers({"Authorization": f"Bearer {TOKEN}x"}), TOKEN)
+    assert not is_operator("203.0.113.9", "1.1", Headers({"Authorization": "Bearer "}), None)
+    assert not is_operator("203.0.113.9", "1.1", Headers({"Authorization": "Bearer é"}), TOKEN)
