@@ -31,21 +31,24 @@ class Endpoint:
 class ConnectGate:
     """A token bucket over login attempts, first come first served, so that a thousand instances do not storm.
 
-    `rate` is attempts a second; up to one second's worth may go at once.
+    `rate` is attempts a second; up to one second's worth may go at once. Only who goes through takes a token: someone
+    who asks and gives up again and again delays nobody.
     """
 
-    __slots__ = ("_next_at", "_period_s", "_slack_s")
+    __slots__ = ("_next_at", "_period_s", "_slack_s", "_turn")
 
     def __init__(self, rate: float) -> None:
         self._period_s = 1.0 / rate
         self._slack_s = 1.0
         self._next_at = float("-inf")
+        self._turn = trio.Lock()  # it serves who waits in order
 
     async def wait(self) -> None:
-        """Take the next token, waiting until it is due; a cancelled waiter's token is lost."""
-        now = trio.current_time()
-        self._next_at = max(self._next_at, now - self._slack_s) + self._period_s
-        await trio.sleep_until(max(now, self._next_at - self._period_s))
+        """Take the next token, waiting until it is due."""
+        async with self._turn:
+            self._next_at = max(self._next_at, trio.current_time() - self._slack_s)
+            await trio.sleep_until(self._next_at)
+            self._next_at += self._period_s
 
 
 @dataclass(slots=True)
