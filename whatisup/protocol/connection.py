@@ -64,6 +64,9 @@ UNLINK_S: Final = 5.0
 # Frames without an event (server pings, say) that one call looks at before it lets the driver breathe.
 _FRAMES_AT_ONCE: Final = 128
 
+HEAVY: Final = 1024
+"""A frame of more bytes may take long to decode: a few kilobytes, inflated, are a million nodes."""
+
 _REMOVED: Final = frozenset({Trigger.DEVICE_REMOVED, Trigger.FORCED_LOGOUT, Trigger.LOGGED_OUT})
 
 
@@ -185,10 +188,12 @@ class Connection:
         """
         exchange = self._exchange
         self._is_pausing = False
-        for _ in range(_FRAMES_AT_ONCE):
+        for count in range(_FRAMES_AT_ONCE):
             event = exchange.next_event()
             if event is not None or not self._is_backlogged:
                 return event
+            if count and self.is_heavy:
+                break  # it comes first in the next call
             frame = self._decoder.next_frame()
             if frame is None:
                 self._is_backlogged = False
@@ -201,6 +206,11 @@ class Connection:
         event = exchange.next_event()
         self._is_pausing = event is None and self._is_backlogged
         return event
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the next call of `next_event` may take seconds, so that it belongs into a thread."""
+        return self._is_backlogged and not self._exchange.has_event and self._decoder.next_length > HEAVY
 
     def transmit(self, event: Event, now: float) -> None:
         """The owner has committed what `event` says: send its replies."""

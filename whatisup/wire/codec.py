@@ -38,6 +38,13 @@ from whatisup.wire.tokens import DOUBLE_BYTE, SINGLE_BYTE
 MAX_INFLATED: Final = 64 * 2**20
 """Most bytes that a compressed node may inflate to. Ours: the sources have no bound."""
 
+MAX_RATIO: Final = 64
+"""Most bytes that one compressed byte may inflate to, beyond `FREE_INFLATED`: nodes of honest content stay below a
+tenth of that, and three bytes of a bomb would make us work for a second. Ours."""
+
+FREE_INFLATED: Final = 64 * 2**10
+"""How many bytes any compressed node may inflate to."""
+
 MAX_DEPTH: Final = 64
 """Deepest nesting, the root being 1. Ours: the sources have no bound."""
 
@@ -98,8 +105,8 @@ def encode_node(node: Node, *, compress: bool = False) -> bytes:
 def decode_node(data: bytes) -> Node:
     """Read the plaintext of a frame, flag byte included.
 
-    Raises `RemoteProtocolError` for anything that is not exactly one node, and beyond `MAX_INFLATED`, `MAX_DEPTH` and
-    `MAX_ELEMENTS`.
+    Raises `RemoteProtocolError` for anything that is not exactly one node, and beyond `MAX_INFLATED`, `MAX_RATIO`,
+    `MAX_DEPTH` and `MAX_ELEMENTS`.
     """
     if not data:
         raise RemoteProtocolError("an empty frame holds no node")
@@ -235,12 +242,13 @@ def _write_jid(out: bytearray, jid: Jid) -> None:
 
 def _inflate(body: bytes) -> bytes:
     stream = zlib.decompressobj()
+    limit = min(MAX_INFLATED, max(FREE_INFLATED, MAX_RATIO * len(body)))
     try:
-        inflated = stream.decompress(body, MAX_INFLATED + 1)
+        inflated = stream.decompress(body, limit + 1)
     except zlib.error:
         raise RemoteProtocolError("the compressed node is broken") from None
-    if len(inflated) > MAX_INFLATED:
-        raise RemoteProtocolError(f"the node inflates beyond {MAX_INFLATED} bytes")
+    if len(inflated) > limit:
+        raise RemoteProtocolError(f"the node inflates beyond {limit} bytes")
     if not stream.eof or stream.unused_data:
         raise RemoteProtocolError("the compressed node ends early or late")
     return inflated

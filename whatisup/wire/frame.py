@@ -55,6 +55,12 @@ class FrameDecoder:
         """How many bytes are held: whole frames not taken yet, and a begun one."""
         return len(self._buffer)
 
+    @property
+    def next_length(self) -> int:
+        """How many bytes the next frame's payload has; 0 where it is not whole yet."""
+        length = int.from_bytes(self._buffer[:_LENGTH], "big")
+        return length if len(self._buffer) >= _LENGTH + length else 0
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the stream; take out all frames with `next_frame` before the next call.
 

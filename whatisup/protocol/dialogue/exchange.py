@@ -119,6 +119,11 @@ class Exchange:
         """Report that something the peer sent is of no use."""
         self.emit(FrameDropped(reason[:_MAX_REASON]))
 
+    @property
+    def has_event(self) -> bool:
+        """Whether a fact waits to be handed out."""
+        return bool(self._events)
+
     def next_event(self) -> Event | None:
         """Return the oldest fact not handed out yet."""
         return self._events.pop(0) if self._events else None

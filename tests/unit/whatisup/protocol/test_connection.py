@@ -22,11 +22,13 @@ from whatisup.crypto import generate_keypair
 from whatisup.errors import CertificateError, LocalProtocolError, RemoteProtocolError
 from whatisup.jid import SERVER, Jid
 from whatisup.lifecycle import Trigger
+from whatisup.protocol.connection import HEAVY
 from whatisup.protocol.events import (
     Closed,
     Connected,
     FrameDropped,
     LoginSucceeded,
+    NotificationReceived,
     RoutingInfoReceived,
     StanzaReceived,
     Unlinked,
@@ -69,6 +71,24 @@ def assert_dead(book: Playbook) -> None:
     connection.handle_timer(book.now + 1000)
     assert connection.next_event() is None
     assert connection.data_to_send() == b""
+
+
+# Large frames
+
+
+def test_a_large_frame_is_announced_before_it_is_decoded() -> None:
+    """Behind frames without an event too, so that the owner can always take it to a thread."""
+    book = Playbook.login().let_in()
+    connection = book.connection
+    large = Node("notification", {"id": "N1", "from": SERVER, "type": "x"}, bytes(HEAVY))
+    connection.receive_data(book.server.encode(build_server_ping("p1"), large), book.now)
+    assert not connection.is_heavy
+    assert connection.next_event() is None
+    assert connection.is_heavy
+    assert connection.next_deadline() == book.now
+    event = connection.next_event()
+    assert isinstance(event, NotificationReceived)
+    assert not connection.is_heavy
 
 
 # The handshake

@@ -237,6 +237,15 @@ def test_a_zip_bomb_is_refused_within_memory_and_time():
     assert time.perf_counter() - started_at < 10
 
 
+def test_a_few_bytes_do_not_inflate_to_a_million_nodes():
+    """Three kilobytes kept the event loop busy for seconds."""
+    leaves = b"\xf8\x02\x1f\xf9\xff\xff" + b"\xf8\x01\x1f" * 65_535
+    with pytest.raises(RemoteProtocolError, match="inflates beyond"):
+        decode_node(b"\2" + zlib.compress(b"\xf8\x02\x1f\xf8\x05" + leaves * 5, 9))
+    few = Node("x", {}, (Node("presence"),) * 20_000)
+    assert decode_node(encode_node(few, compress=True)) == few
+
+
 @pytest.mark.parametrize(
     "body",
     [
