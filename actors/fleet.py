@@ -36,6 +36,7 @@ class Fleet:
     def __init__(self, max_sessions: int) -> None:
         self.max_sessions = max_sessions
         self.members: dict[str, Member] = {}
+        self._entering: set[str] = set()
 
     @contextmanager
     def joined(self, key: str, member: Member) -> Iterator[None]:
@@ -48,11 +49,13 @@ class Fleet:
                 del self.members[key]
 
     def sessions(self) -> int:
-        """How many members own a socket or are trying to get one."""
-        return sum(1 for member in self.members.values() if should_run(member.row.status))
+        """How many members own a socket, are trying to get one, or are about to."""
+        running = {key for key, member in self.members.items() if should_run(member.row.status)}
+        return len(running | self._entering)
 
-    def require_room(self) -> None:
-        """Refuse a new session when the process is full.
+    @contextmanager
+    def entering(self, key: str) -> Iterator[None]:
+        """Hold a place for the block's time, in which `key` becomes a session: many may want the last one at once.
 
         Raises:
             AtCapacity: `MAX_SESSIONS_PER_WORKER` sessions run already.
@@ -61,3 +64,8 @@ class Fleet:
             raise AtCapacity(
                 f"this process runs {self.max_sessions} sessions, its MAX_SESSIONS_PER_WORKER; stop one or raise it"
             )
+        self._entering.add(key)
+        try:
+            yield
+        finally:
+            self._entering.discard(key)

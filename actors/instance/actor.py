@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -122,7 +123,9 @@ class InstanceActor:
 
     @property
     def _may_rest(self) -> bool:
-        return not should_run(self.row.status) and self.farewell is None and self._mailbox.is_empty
+        # What waits behind a delete is refused by the slot's next try, which finds no row.
+        is_idle = not should_run(self.row.status) and self.farewell is None and self._mailbox.is_empty
+        return is_idle or self.row.deleted_at is not None
 
     async def _turn(self) -> None:
         item: Envelope[Any] | Notice | None = None
@@ -408,12 +411,13 @@ class InstanceActor:
             return
         self.hang_up()
         self.retry_at = NEVER
-        is_delete = farewell.intent is Intent.DELETE
+        deleted_at = self.services.unix_ms() if farewell.intent is Intent.DELETE else None
         done: tuple[Op, ...] = (SetIntent(None),)
-        if is_delete:
-            done = (*done, MarkDeleted(self.services.unix_ms()))
-        if not await self.move(Trigger.DELETE if is_delete else Trigger.LOG_OUT, *done):
+        if deleted_at is not None:
+            done = (*done, MarkDeleted(deleted_at))
+        if not await self.move(Trigger.LOG_OUT if deleted_at is None else Trigger.DELETE, *done):
             await self.commit(*done)
+        self.row = replace(self.row, intent=None, deleted_at=deleted_at)
         self.farewell = None
         farewell.answer(LogoutOutcome(unlinked))
         self.desk.close(PairingEnded(self.row.status, self.row.detail))

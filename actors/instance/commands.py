@@ -52,13 +52,13 @@ async def _begin_pairing(actor: InstanceActor, origin: Origin) -> None:
     _require(actor, Trigger.PAIR, "pair", "it is being logged out or deleted")
     if should_run(actor.row.status):
         return
-    actor.services.fleet.require_room()
     endpoint = actor.services.endpoint(actor.row.mode)
     if endpoint is None:
         raise AtCapacity("the sandbox is not up yet; try again in a moment")
-    credentials = Credentials.generate(actor.services.entropy, endpoint.root_public)
-    actor.tally.reset()
-    await actor.move(Trigger.PAIR, auth.put_credentials(credentials), _audit(actor, origin, "instance.pairing_started"))
+    with actor.services.fleet.entering(actor.id):
+        keys = auth.put_credentials(Credentials.generate(actor.services.entropy, endpoint.root_public))
+        actor.tally.reset()
+        await actor.move(Trigger.PAIR, keys, _audit(actor, origin, "instance.pairing_started"))
     actor.retry_at = trio.current_time()
 
 
@@ -81,9 +81,9 @@ async def start(actor: InstanceActor, command: Start, _reply: ReplySlot[None]) -
     """Resume from the stored auth state."""
     remedy = "it is running already" if should_run(actor.row.status) else "no account is linked; ask for a QR instead"
     _require(actor, Trigger.START, "start", remedy)
-    actor.services.fleet.require_room()
-    actor.tally.reset()
-    await actor.move(Trigger.START, _audit(actor, command.origin, "instance.started"))
+    with actor.services.fleet.entering(actor.id):
+        actor.tally.reset()
+        await actor.move(Trigger.START, _audit(actor, command.origin, "instance.started"))
     actor.retry_at = trio.current_time()
     return None
 
@@ -119,9 +119,18 @@ async def delete(actor: InstanceActor, command: Delete, reply: ReplySlot[None]) 
     return LATER
 
 
+# What each named timer was set for; one that finds anything else has been overtaken.
+_SET_BY: Mapping[Trigger, Trigger] = {
+    Trigger.BAN_EXPIRED: Trigger.TEMP_BANNED,
+    Trigger.VERSION_CHANGED: Trigger.CLIENT_OUTDATED,
+}
+
+
 async def wake(actor: InstanceActor, command: Wake, _reply: ReplySlot[None]) -> object:
-    """Step by a named timer, if the state still has it."""
-    if actor.farewell is None and await actor.move(command.trigger):
+    """Step by a named timer, if the instance still waits for it."""
+    row = actor.row
+    is_due = row.detail == _SET_BY[command.trigger] and (row.expires_at or 0) <= actor.services.unix_ms()
+    if is_due and actor.farewell is None and await actor.move(command.trigger):
         actor.tally.reset()
         actor.retry_at = trio.current_time()
     return None

@@ -16,7 +16,7 @@ from actors.instance import auth
 from actors.instance.actor import InstanceActor, Reaction
 from actors.instance.transition import iso
 from actors.messages import PairCode, QrCode
-from whatisup.errors import PairCodeFailed
+from whatisup.errors import PairCodeFailed, SessionExists
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import Credentials
 from whatisup.protocol.events import (
@@ -147,7 +147,7 @@ async def on_adv_secret_agreed(actor: InstanceActor, event: AdvSecretAgreed) -> 
 async def on_paired(actor: InstanceActor, event: Paired) -> None:
     """Keep the account before the server hears that we accept it."""
     await actor.move(Trigger.ACCOUNT_LINKED, auth.put_account(event.account), account=event.account)
-    actor.desk.round_is_over = False
+    actor.desk.close(SessionExists("an account has just been linked"))
     await transmit(actor, event)
 
 
