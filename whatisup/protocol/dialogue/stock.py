@@ -51,6 +51,9 @@ from whatisup.wire import Node
 ANSWER_S: Final = 10.0
 BUDGET_S: Final = 30.0
 PAUSES_S: Final = (1.0, 2.0, 4.0)
+REST_S: Final = 60.0
+"""How long after an upload the server's word that it runs low waits, to be asked about again then. Ours: without it a
+server could make us mint keys for ever."""
 
 _NO_BUNDLE: Final = 404
 
@@ -58,13 +61,23 @@ _NO_BUNDLE: Final = 404
 class PrekeyStock:
     """Fills the stock when asked to; at most one filling and one upload at a time."""
 
-    __slots__ = ("_done", "_ends_at", "_exchange", "_is_uploading", "_pause_ends_at", "_tries", "identity")
+    __slots__ = (
+        "_done",
+        "_ends_at",
+        "_exchange",
+        "_is_uploading",
+        "_pause_ends_at",
+        "_rested_at",
+        "_tries",
+        "identity",
+    )
 
     def __init__(self, exchange: Exchange, identity: PublicIdentity) -> None:
         self.identity = identity
         self._exchange = exchange
         self._ends_at: float | None = None  # Invariant: set exactly while filling
         self._pause_ends_at: float | None = None
+        self._rested_at = float("-inf")
         self._tries = 0
         self._is_uploading = False
         self._done: Callable[[], None] | None = None
@@ -81,9 +94,14 @@ class PrekeyStock:
         self._count()
 
     def low(self, count: int) -> None:
-        """The server says how many it has left; below 5 more are wanted."""
-        if self._ends_at is None and not self._is_uploading:
-            self._begin()
+        """The server says how many it has left; below 5 more are wanted, after an upload once we have rested."""
+        if self._ends_at is not None or self._is_uploading:
+            return
+        self._begin()
+        if count < LOW and self._exchange.now < self._rested_at:
+            self._pause_ends_at = self._rested_at
+            self._ends_at = self._rested_at + BUDGET_S
+        else:
             self._want(count)
 
     def upload(self, prekeys: Sequence[tuple[int, bytes]]) -> None:
@@ -136,6 +154,7 @@ class PrekeyStock:
             self._ends_at += by_s
         if self._pause_ends_at is not None:
             self._pause_ends_at += by_s
+        self._rested_at += by_s
 
     def _begin(self) -> None:
         self._ends_at = self._exchange.now + BUDGET_S
@@ -169,6 +188,7 @@ class PrekeyStock:
     def _uploaded(self, key_ids: tuple[int, ...], answer: Node | Refusal | None) -> None:
         self._is_uploading = False
         if isinstance(answer, Node):
+            self._rested_at = self._exchange.now + REST_S
             self._exchange.emit(PrekeysUploaded(key_ids))
             self._finish()
         else:

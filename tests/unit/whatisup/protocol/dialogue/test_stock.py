@@ -11,7 +11,7 @@ from tests.playbook import CREDENTIALS, ENTROPY, IDENTITY, Playbook
 from whatisup.errors import LocalProtocolError
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import SignedPrekey
-from whatisup.protocol.dialogue.stock import ANSWER_S, BUDGET_S
+from whatisup.protocol.dialogue.stock import ANSWER_S, BUDGET_S, REST_S
 from whatisup.protocol.events import (
     Closed,
     Connected,
@@ -190,8 +190,24 @@ def test_a_low_notification_wants_more() -> None:
     book.connection.upload_prekeys(keys(900), book.now)
     book.settle()
     assert len(book.of(PrekeysUploaded)) == 1
+    book.advance(REST_S)
     book.serve(build_low_notification("n3", 3, server_unix=1))
     assert len(book.of(PrekeysWanted)) == 2
+
+
+def test_a_server_that_is_always_low_is_asked_again_once_in_a_while() -> None:
+    """It cannot make us mint keys in a loop, and a true word of it is not lost."""
+    book = low()
+    for number in range(5):
+        wanted = len(book.of(PrekeysWanted))
+        book.connection.upload_prekeys(keys(1 + 3 * number), book.now)
+        book.settle()
+        for hint in range(20):
+            book.serve(build_low_notification(f"n{number}.{hint}", 0, server_unix=1))
+        book.advance(REST_S - 1)
+        assert len(book.of(PrekeysWanted)) == wanted
+        book.advance(1)
+        assert len(book.of(PrekeysWanted)) == wanted + 1
 
 
 def test_a_notification_of_plenty_wants_nothing() -> None:
