@@ -113,7 +113,7 @@ class Slot:
                 if delay_s is None and self.mailbox.is_empty:
                     break
                 self.mailbox.drop_notices()
-                if delay_s:
+                if delay_s and not self._stopping:
                     with trio.CancelScope() as self._scope, trio.move_on_after(delay_s):
                         await self.mailbox.wait_for_more()  # who asks now does not wait for the backoff
         finally:

@@ -158,6 +158,21 @@ async def test_stop_ends_a_slot_in_backoff(autojump_clock: MockClock, supervisor
     assert supervisor.get("shaky") is None
 
 
+async def test_stop_waits_for_no_backoff_when_the_actor_fails_while_it_ends(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    async def clumsy(slot: Slot) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    supervisor.ensure("clumsy", clumsy)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(0.1):
+        await supervisor.stop("clumsy")
+
+
 def test_restart_policy_grows_and_is_capped() -> None:
     policy = RestartPolicy(base_s=1, cap_s=8)
     assert [policy.delay_s(n, 1.0) for n in range(1, 6)] == [2, 4, 8, 8, 8]
