@@ -255,3 +255,22 @@ def test_new_auth_of_a_deleted_row_is_no_crash(world: World) -> None:
     world.write(MarkDeleted(NOW))
     world.write(NewAuth())
     assert world.row().deleted_at == NOW
+
+
+def test_instance_is_gone_for_its_customer_once_the_wish_to_delete_it_is_on_record(world: World) -> None:
+    other = world.another(name="other")
+
+    def mine() -> list[str]:
+        page, _ = world.store.read(instances.list_page, world.customer.id, Mode.LIVE)
+        shown = [world.store.read(instances.get, one, world.customer.id, Mode.LIVE) for one in (world.id, other.id)]
+        assert {row.id for row in page} == {row.id for row in shown if row is not None}
+        return [row.id for row in page]
+
+    world.store.call(instances.begin_wipe, other.id, 0, Intent.LOG_OUT, ORIGIN, NOW)
+    assert set(mine()) == {world.id, other.id}, "a logout hides nothing"
+    world.store.call(instances.begin_wipe, world.id, 0, Intent.DELETE, ORIGIN, NOW)
+    assert mine() == [other.id]
+    with pytest.raises(UnknownInstance):
+        patch(world, world.id, name="late")
+    assert world.store.read(instances.get, world.id) is not None, "its actor still sees it"
+    assert {row.id for row in world.store.read(instances.runnable)} == {world.id, other.id}

@@ -21,6 +21,7 @@ from whatisup.store.transaction import Tx
 from whatisup.store.unit import KEEP, Keep
 from whatisup.store.vault import Vault
 
+_NOT_LEAVING = or_(instances.c.intent.is_(None), instances.c.intent != Intent.DELETE.value)
 RUNNING = (State.QR_REQUIRED.value, State.CONNECTED.value, State.RECONNECTING.value)
 
 
@@ -92,10 +93,15 @@ def get(
     *,
     with_deleted: bool = False,
 ) -> Instance | None:
-    """One instance, or None if there is none, it is deleted, or it belongs to somebody else."""
+    """One instance, or None if there is none, it is deleted, or it belongs to somebody else.
+
+    For a customer it is gone from the moment the wish to delete it is on record.
+    """
     query = select(instances).where(instances.c.id == instance_id)
     if customer_id is not None:
         query = query.where(instances.c.customer_id == customer_id)
+        if not with_deleted:
+            query = query.where(_NOT_LEAVING)
     if mode is not None:
         query = query.where(instances.c.mode == mode.value)
     if not with_deleted:
@@ -134,7 +140,12 @@ def list_page(
 def _page(customer_id: str, mode: Mode, limit: int) -> Select[Any]:
     return (
         select(instances)
-        .where(instances.c.customer_id == customer_id, instances.c.mode == mode.value, instances.c.deleted_at.is_(None))
+        .where(
+            instances.c.customer_id == customer_id,
+            instances.c.mode == mode.value,
+            instances.c.deleted_at.is_(None),
+            _NOT_LEAVING,
+        )
         .order_by(instances.c.created_at.desc(), instances.c.id.desc())
         .limit(limit + 1)
     )
