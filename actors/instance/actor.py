@@ -40,6 +40,7 @@ from whatisup.errors import (
 from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
 from whatisup.protocol.connection import Connection
 from whatisup.protocol.credentials import Account
+from whatisup.protocol.events import Event
 from whatisup.store import Instance, Intent, MarkDeleted, Op, Origin, SetIntent, Unit, instances
 
 log = structlog.get_logger(__name__)
@@ -238,7 +239,7 @@ class InstanceActor:
         """React to what the connection has to tell, then send what it has to say."""
         try:
             for count in itertools.count(1):
-                event = None if self.connection is None else self.connection.next_event()
+                event = await self._next_event()
                 if event is None:
                     break
                 reaction = self._reactions.get(type(event))
@@ -250,6 +251,15 @@ class InstanceActor:
             await self.flush()
         except RemoteProtocolError as error:
             await self._reject(error)
+
+    async def _next_event(self) -> Event | None:
+        """Ask the connection, in a thread where a large frame is next: no peer's frame holds up the other instances."""
+        connection = self.connection
+        if connection is None:
+            return None
+        if connection.is_heavy:
+            return await trio.to_thread.run_sync(connection.next_event, limiter=self.services.decoding)
+        return connection.next_event()
 
     async def flush(self) -> None:
         """Send what the connection has queued; a lost socket is dealt with here."""

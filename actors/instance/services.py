@@ -66,7 +66,8 @@ class Services:
     """Everything an instance actor works with.
 
     `endpoint` gives the WhatsApp of a mode, or None while it is not up; `unix_ms` is the wall clock; `entropy` returns
-    that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2.
+    that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2, `decoding` the
+    decoding of large frames (one at a time, since each may take a hundred megabytes).
     """
 
     writer: Writer
@@ -80,3 +81,4 @@ class Services:
     entropy: Callable[[int], bytes]
     jitter: Callable[[], float]
     threads: trio.CapacityLimiter
+    decoding: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
