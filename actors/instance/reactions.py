@@ -216,18 +216,21 @@ async def on_props(actor: InstanceActor, event: PropsReceived) -> None:
 async def on_client_expiration(actor: InstanceActor, event: ClientExpirationAnnounced) -> None:
     """Let the operator know that the client version has an end."""
     actor.services.counts.client_expires_at = event.unix_t
-    log.warning("instance.client_expires", instance_id=actor.id, unix_t=event.unix_t)
+    if actor.tally.is_worth_a_line("client_expires"):
+        log.warning("instance.client_expires", instance_id=actor.id, unix_t=event.unix_t)
 
 
 async def on_downgrade_warned(actor: InstanceActor, _event: DowngradeWarned) -> None:
     """The code was scanned by a phone that cannot link devices."""
-    log.warning("instance.phone_too_old", instance_id=actor.id)
+    if actor.tally.is_worth_a_line("phone_too_old"):
+        log.warning("instance.phone_too_old", instance_id=actor.id)
 
 
 async def on_frame_dropped(actor: InstanceActor, event: FrameDropped) -> None:
     """Count it; the connection lives on."""
     actor.services.counts.dropped_frames += 1
-    log.warning("instance.frame_dropped", instance_id=actor.id, reason=event.reason)
+    if actor.tally.is_worth_a_line("frame_dropped"):
+        log.warning("instance.frame_dropped", instance_id=actor.id, reason=event.reason)
 
 
 async def on_unlinked(actor: InstanceActor, event: Unlinked) -> None:

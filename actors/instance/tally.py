@@ -6,7 +6,8 @@ wait before the next attempt; the actor carries it out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from enum import Enum
 
 from whatisup.lifecycle import Trigger
@@ -46,6 +47,13 @@ class Tally:
     unknown_failures: int = 0
     rounds: int = 0
     pairing_losses: int = 0
+    said: Counter[str] = field(default_factory=Counter)
+    """What the peer gave us reason to log, and how often; never forgiven, or a flood would be logged in pieces."""
+
+    def is_worth_a_line(self, kind: str) -> bool:
+        """Count one more of this kind; true for the 1st, 2nd, 4th, 8th ...: a peer must not write our log full."""
+        self.said[kind] += 1
+        return self.said[kind].bit_count() == 1
 
     def reset(self) -> None:
         """A login succeeded: everything before it is forgiven."""

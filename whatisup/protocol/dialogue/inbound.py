@@ -25,6 +25,9 @@ from whatisup.protocol.stanzas.ack import NEVER_ACKED, build_ack
 from whatisup.protocol.stanzas.ib import parse_client_expiration, parse_dirty, parse_edge_routing
 from whatisup.wire import Node
 
+MAX_NOTICES: Final = 32
+"""How many children of one `ib` are looked at: servers send one, and each may cost a commit or a line in the log."""
+
 _MUST_ACK: Final = frozenset({"receipt", "call"})
 
 
@@ -55,7 +58,7 @@ class Inbound:
 
     def notices(self, ib: Node) -> None:
         """Report what an `ib` says. Clients know of one child each; whatsmeow loops over them, and so do we."""
-        for child in ib.children():
+        for child in ib.children()[:MAX_NOTICES]:
             report = _NOTICES.get(child.tag)
             if report is not None:
                 report(self, child)

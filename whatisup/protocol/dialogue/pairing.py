@@ -61,6 +61,9 @@ from whatisup.wire import Node
 MAX_TRIES: Final = 5
 """How often the phone may answer one linking code: each costs us a slow derivation. Ours."""
 
+MAX_OFFERS: Final = 8
+"""How often one connection may offer refs: each becomes an event that is kept. Real servers offer once. Ours."""
+
 _MAX_SECRETS: Final = 1 + MAX_TRIES  # the one in the QR code, and one for each time a code was typed
 
 _SILENCE: Final = Refusal(408, "no-answer")
@@ -81,7 +84,17 @@ class _Attempt:
 class Pairing:
     """One registration connection's way to an account."""
 
-    __slots__ = ("_attempt", "_credentials", "_entropy", "_exchange", "_is_over", "_profile", "_rotation", "_secrets")
+    __slots__ = (
+        "_attempt",
+        "_credentials",
+        "_entropy",
+        "_exchange",
+        "_is_over",
+        "_offers",
+        "_profile",
+        "_rotation",
+        "_secrets",
+    )
 
     def __init__(self, exchange: Exchange, credentials: Credentials, profile: ClientProfile, entropy: Entropy) -> None:
         self._exchange = exchange
@@ -91,6 +104,7 @@ class Pairing:
         self._rotation: QrRotation | None = None
         self._attempt: _Attempt | None = None
         self._is_over = False
+        self._offers = 0
         # The ADV secrets a phone may have by now, newest first: a linking code replaces the one in the QR on show,
         # and a wrong code must not make that QR useless.
         self._secrets = [credentials.adv_secret]
@@ -113,6 +127,9 @@ class Pairing:
         refs = parse_pair_device(request)
         if self._is_over:
             raise RemoteProtocolError("pair-device after pair-success")
+        if self._offers >= MAX_OFFERS:
+            raise RemoteProtocolError("pair-device again and again")
+        self._offers += 1
         self._exchange.send(build_result(request))
         if self._rotation is None:
             self._exchange.emit(PairingOffered())

@@ -78,3 +78,12 @@ def test_pairing_gives_up_after_three_rounds_or_many_losses() -> None:
     assert rounds[0] == Verdict(Trigger.CONNECTION_LOST, Wait.NONE)
     losses = [judge(Tally(pairing_losses=n), Trigger.CONNECTION_LOST, has_account=False).trigger for n in range(8)]
     assert losses.index(Trigger.PAIRING_GAVE_UP) == MAX_PAIRING_LOSSES - 1
+
+
+def test_tally_of_a_flood_takes_few_lines() -> None:
+    tally = Tally()
+    lines = [number for number in range(1, 10_001) if tally.is_worth_a_line("frame_dropped")]
+    assert lines == [2**power for power in range(14)]
+    assert tally.is_worth_a_line("phone_too_old")
+    tally.reset()
+    assert not tally.is_worth_a_line("frame_dropped")

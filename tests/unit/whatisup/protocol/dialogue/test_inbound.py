@@ -6,6 +6,7 @@ import pytest
 
 from tests.playbook import UNIX, Playbook
 from whatisup.jid import SERVER, Jid
+from whatisup.protocol.dialogue.inbound import MAX_NOTICES
 from whatisup.protocol.events import (
     ClientExpirationAnnounced,
     DirtyAnnounced,
@@ -132,3 +133,8 @@ def test_a_malformed_notice_is_dropped(child: Node) -> None:
     book = online().serve(Node("ib", {"from": SERVER}, (child,)))
     assert len(book.of(FrameDropped)) == 1
     assert not book.connection.is_closed
+
+
+def test_one_ib_cannot_say_the_same_thing_ten_thousand_times() -> None:
+    book = online().serve(Node("ib", {"from": SERVER}, (Node("downgrade_webclient"),) * 10_000))
+    assert len(book.of(DowngradeWarned)) == MAX_NOTICES

@@ -21,7 +21,7 @@ from whatisup.jid import SERVER
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.adv import verify_device
 from whatisup.protocol.credentials import Credentials
-from whatisup.protocol.dialogue.pairing import MAX_TRIES
+from whatisup.protocol.dialogue.pairing import MAX_OFFERS, MAX_TRIES
 from whatisup.protocol.events import (
     AdvSecretAgreed,
     Closed,
@@ -118,6 +118,15 @@ def test_new_refs_replace_the_old() -> None:
     assert refs_shown(book)[-1] == "new"
     assert book.of(QrIssued)[-1].expires_in_s == 60.0
     assert len(book.of(PairingOffered)) == 1
+
+
+def test_a_flood_of_refs_is_dropped() -> None:
+    """Every QR becomes an event in the log."""
+    book = offered()
+    for number in range(100):
+        book.serve(build_pair_device(f"9{number}", (f"ref{number}",)))
+    assert len(book.of(QrIssued)) == MAX_OFFERS
+    assert not book.connection.is_closed
 
 
 def test_malformed_refs_are_dropped() -> None:
