@@ -173,7 +173,8 @@ class Settings:
     connects_per_s_test: float
 
     def __repr__(self) -> str:
-        hidden = {setting.field for setting in SETTINGS if setting.is_secret}
+        # A database's URL may hold its password.
+        hidden = {"database_url", *(setting.field for setting in SETTINGS if setting.is_secret)}
         shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in hidden)
         return f"Settings({shown})"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
+import re
+from typing import Final
 
 import click
 
 from whatisup.settings import SETTINGS, Setting, Settings
 
 MASK = "********"
+
+_USERINFO: Final = re.compile(r"(?<=://)([^/?#:@]*:).*(?=@)")
+_PARAMETER: Final = re.compile(r"(?<=password=)[^&#]*")
 
 
 @click.command()
@@ -34,8 +38,5 @@ def _shown(setting: Setting, settings: Settings) -> str:
 
 
 def _without_password(url: str) -> str:
-    """Mask the password of a PostgreSQL URL."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", f":{MASK}@", 1)
+    """Mask the passwords of a PostgreSQL URL: before the host, and among the parameters."""
+    return _PARAMETER.sub(MASK, _USERINFO.sub(rf"\1{MASK}", url))

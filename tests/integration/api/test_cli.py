@@ -127,6 +127,23 @@ def test_config_shows_every_setting_and_no_secret(run: Run, monkeypatch: pytest.
         assert secret not in out
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://gateway:hun/ter2@db/whatisup",
+        "postgresql://gateway:hun@ter2@db/whatisup",
+        "postgresql://gateway@db/whatisup?sslmode=require&password=hunter2",
+        "postgresql:///whatisup?user=x&sslpassword=hunter2&connect_timeout=3",
+    ],
+)
+def test_config_masks_a_password_wherever_it_stands(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    code, out, _ = run("config")
+    assert code == 0
+    assert "ter2" not in out
+    assert "whatisup" in out.partition("DATABASE_URL=")[2].partition("\n")[0]
+
+
 def test_doctor_finds_a_sound_store(run: Run) -> None:
     code, out, _ = run("doctor")
     assert (code, "WRONG" in out) == (0, False)

@@ -56,6 +56,7 @@ def test_settings_hide_secrets() -> None:
     secret = "a-secret-of-more-than-thirty-two-characters"
     settings = Settings.from_environment({"SECRETS_KEY": secret, "API_KEY_PEPPER": secret})
     assert secret not in repr(settings)
+    assert "hunter2" not in repr(Settings.from_environment({"DATABASE_URL": "postgresql://u:hunter2@db/x"}))
 
 
 def test_settings_treat_empty_as_unset() -> None:
