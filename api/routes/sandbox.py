@@ -28,6 +28,10 @@ from whatisup.store.cursor import decode_cursor, encode_cursor
 DRAWS: Final = 5
 QR_WAIT_S: Final = 10.0
 
+# All customers share one sandbox: nobody may fill it.
+MAX_PHONES: Final = 1000
+MAX_FAULTS: Final = 100
+
 Plain = Exchange[Nothing, NoQuery]
 Action = Exchange[PhoneAction, NoQuery]
 
@@ -44,6 +48,7 @@ async def create_phone(exchange: Exchange[CreatePhone, NoQuery]) -> Answer:
     replay = await earlier(exchange)
     if replay is not None:
         return replay
+    await _require_room_for_phone(exchange)
     wanted = exchange.body.number
     with trio.CancelScope(shield=True):
         for _ in range(DRAWS if wanted is None else 1):
@@ -52,6 +57,17 @@ async def create_phone(exchange: Exchange[CreatePhone, NoQuery]) -> Answer:
             except _NumberTaken:
                 continue
     raise Problem("phone_exists")
+
+
+async def _require_room_for_phone(exchange: Exchange[Any, Any]) -> None:
+    """Refuse more phones than one customer may have.
+
+    Raises:
+        Problem: `sandbox_refused`.
+    """
+    rows = await exchange.edge.system.database.read(phones.list_by_customer, exchange.principal.customer_id, MAX_PHONES)
+    if len(rows) >= MAX_PHONES:
+        raise Problem("sandbox_refused", f"a customer has at most {MAX_PHONES} simulated phones; use one of them again")
 
 
 def _draw(exchange: Exchange[Any, Any]) -> str:
@@ -184,6 +200,9 @@ async def arm(exchange: Exchange[CreateFault, NoQuery]) -> Answer:
         request = control.FaultRequest(body.name, scope, body.times, body.seconds, body.params)
     except ValueError as error:
         raise Problem("validation_failed", str(error)) from None
+    armed = [fault for fault in await _own_faults(exchange) if 0 not in (fault.times_left, fault.expires_in_s)]
+    if len(armed) >= MAX_FAULTS:
+        raise Problem("sandbox_refused", f"at most {MAX_FAULTS} faults may be armed at once; disarm some first")
     with trio.CancelScope(shield=True):
         fault = await exchange.edge.require_sandbox().arm(request)
     return Answer(_fault_body(fault), status=201)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from api.routes import sandbox
 from tests.integration.api.front import Front
 
 PHONES = "/v1/sandbox/phones"
@@ -195,3 +196,21 @@ async def test_faults_of_others_are_neither_seen_nor_disarmed(paired_front: Fron
 )
 async def test_fault_of_another_shape_is_422(front: Front, body: dict[str, object]) -> None:
     assert await (await front.holder()).refused("POST", FAULTS, body) == (422, "validation_failed")
+
+
+async def test_one_customer_cannot_fill_the_sandbox_of_all(
+    paired_front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "MAX_PHONES", 2)
+    monkeypatch.setattr(sandbox, "MAX_FAULTS", 2)
+    alice, bob = await paired_front.holder("alice"), await paired_front.holder("bob")
+    numbers = [await alice.create_phone() for _ in range(2)]
+    assert await alice.refused("POST", "/v1/sandbox/phones", {}) == (409, "sandbox_refused")
+    other = await bob.create_phone()
+    fault = {"name": "drop", "number": numbers[0]}
+    for _ in range(2):
+        await alice.call("POST", "/v1/sandbox/faults", fault, 201)
+    assert await alice.refused("POST", "/v1/sandbox/faults", fault) == (409, "sandbox_refused")
+    await bob.call("POST", "/v1/sandbox/faults", {"name": "drop", "number": other}, 201)
+    await alice.call("DELETE", "/v1/sandbox/faults", status=204)
+    await alice.call("POST", "/v1/sandbox/faults", fault, 201)
