@@ -211,6 +211,15 @@ def test_document_names_only_make_targets_that_exist(document: Path) -> None:
     assert {target for target in named if not re.search(rf"^{target}:", read("Makefile"), re.MULTILINE)} == set()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_names_only_paths_that_exist(document: Path) -> None:
+    named = re.findall(
+        r"`((?:whatisup|actors|api|tests|benchmarks|deploy|\.ci)/[\w./-]+)`", document.read_text(encoding="utf-8")
+    )
+    generated = {"benchmarks/results/"}
+    assert [path for path in named if path not in generated and not (ROOT / path).exists()] == []
+
+
 def test_every_folder_of_code_is_a_package() -> None:
     folders = {path.parent for top in ("whatisup", "actors", "api") for path in (ROOT / top).rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
