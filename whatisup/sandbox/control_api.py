@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import h11
 import msgspec
@@ -71,8 +71,9 @@ class ControlApi:
             return _error(500, "internal_error", "a defect of the sandbox; its log says more")
 
     async def _route(self, request: h11.Request, body: bytes) -> Reply:
-        method, target = request.method.decode(), urlsplit(request.target.decode("latin-1"))
-        path = unquote(target.path)
+        method = request.method.decode()
+        target, _, query = request.target.decode("latin-1").partition("?")
+        path = unquote(target)
         if path == control.ADMIN_SCAN_PATH and not self._is_child:
             return self._mock_phone(method, body)
         if not path.startswith(_PREFIX):
@@ -82,7 +83,7 @@ class ControlApi:
             raise Refused(404, "unknown_path", "no such path; /sandbox/openapi.json lists them all")
         for route, match in found:
             if route.method == method:
-                return await self._call(route, request, {**_query(target.query), **match.groupdict()}, body)
+                return await self._call(route, request, {**_query(query), **match.groupdict()}, body)
         raise Refused(405, "wrong_method", f"this path takes {', '.join(route.method for route, _ in found)}")
 
     async def _call(self, route: Route, request: h11.Request, params: Params, body: bytes) -> Reply:

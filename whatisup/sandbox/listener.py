@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from typing import Final
-from urllib.parse import urlsplit
 
 import h11
 import structlog
@@ -73,7 +72,7 @@ class Listener:
             return None
 
     async def _upgrade(self, stream: trio.abc.Stream, peer: HttpPeer, request: h11.Request) -> None:
-        if urlsplit(request.target.decode("latin-1")).path != WS_PATH:
+        if request.target.partition(b"?")[0] != WS_PATH.encode():
             await peer.answer(Reply(404))
             return
         handshake = H11Handshake(wsproto.ConnectionType.SERVER)

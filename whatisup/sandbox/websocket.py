@@ -25,6 +25,9 @@ LINGER_S: Final = 0.2
 MAX_MESSAGE: Final = MAX_FRAME + 9
 """Largest websocket message in bytes: a whole frame with its length, and the prologue."""
 
+MAX_PONGS: Final = 256 * 1024
+"""A client that lets this many bytes of answers to its pings pile up is dropped."""
+
 _READ: Final = 64 * 1024
 _WRITE_S: Final = 60.0  # a client that takes nothing for this long is dropped
 _TOO_BIG: Final = 1009
@@ -94,6 +97,9 @@ class Socket:
                 elif isinstance(event, Ping):
                     self._control += self._ws.send(event.response())
                     self._bell.set()
+                    if len(self._control) > MAX_PONGS:
+                        self._server.hub.reset(self._client)
+                        return False
                 elif isinstance(event, CloseConnection):
                     self._end(event.response())
         except (RemoteProtocolError, LocalProtocolError):

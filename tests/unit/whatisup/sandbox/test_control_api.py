@@ -171,6 +171,7 @@ async def test_faults_of_one_number_are_disarmed_alone(loopback: Loopback) -> No
         ("GET", f"{ACCOUNT}/devices/x", 404, "unknown_device"),
         ("GET", "/sandbox/nothing", 404, "unknown_path"),
         ("GET", "/elsewhere", 404, "unknown_path"),
+        ("GET", "//[", 404, "unknown_path"),
         ("PUT", "/sandbox/accounts", 405, "wrong_method"),
         ("GET", control.ADMIN_SCAN_PATH, 405, "wrong_method"),
     ],

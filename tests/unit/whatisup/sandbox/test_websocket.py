@@ -59,7 +59,7 @@ async def test_upgrade_works_with_a_query_and_declines_compression(loopback: Loo
 
 @pytest.mark.parametrize(
     ("path", "extra", "status"),
-    [("/elsewhere", "", b"404"), ("/ws/chat", "Sec-WebSocket-Version: 8\r\n", b"400")],
+    [("/elsewhere", "", b"404"), ("//[", "", b"404"), ("/ws/chat", "Sec-WebSocket-Version: 8\r\n", b"400")],
 )
 async def test_upgrade_that_cannot_be_is_refused(loopback: Loopback, path: str, extra: str, status: bytes) -> None:
     stream, answer = await raw_upgrade(loopback, path, extra=extra)
@@ -210,3 +210,18 @@ async def test_tls_serves_both_on_one_port() -> None:
             await loopback.arm("drop", scope=Scope(NUMBER, 1))
             with pytest.raises(TransportError):
                 await handset.until(Closed)
+
+
+async def test_client_that_pings_and_reads_nothing_is_dropped(loopback: Loopback) -> None:
+    """Its pongs must not pile up in our memory."""
+    stream, _ = await raw_upgrade(loopback)
+    ws = Connection(ConnectionType.CLIENT)
+    pings = b"".join(ws.send(Ping(bytes(125))) for _ in range(2000))
+
+    async def flood() -> None:
+        while True:
+            await stream.send_all(pings)
+
+    async with stream:
+        with trio.fail_after(30), pytest.raises(trio.BrokenResourceError):
+            await flood()
