@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -90,7 +91,9 @@ def make_bench(
 ) -> Bench:
     hands = Hands()
     authority = Authority.generate(Seed.of(seed).stream("authority"))
-    hub = Hub(state or State.open(None), authority, Seed.of(seed), compression, hands.clock)
+    kept = state or State.open(None)
+    hub = Hub(kept, authority, Seed.of(seed), compression, hands.clock)
+    weakref.finalize(hub, kept.close)  # from 3.13 on Python warns of a database that nobody closed
     return Bench(Server(hub, **options), hands)  # type: ignore[arg-type]  # the tests know the option's type
 
 
