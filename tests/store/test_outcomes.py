@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event as Signal
@@ -12,6 +12,7 @@ from threading import Event as Signal
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import TEST_SECRETS
 from tests.postgres import Postgres
@@ -186,6 +187,37 @@ def test_full_disk_is_unavailable_and_loses_nothing(sqlite_store: Store) -> None
     sqlite_store._backend._tell_writer("max_page_count=1073741823")  # type: ignore[attr-defined] # space again
     world.write(told("after"))
     assert texts(world) == ["after"]
+
+
+def grow(tx: Tx) -> None:
+    tx.conn.exec_driver_sql("INSERT INTO settings VALUES ('ballast', hex(zeroblob(100000)), 0)")
+
+
+def grow_and_shrug(tx: Tx) -> None:
+    try:
+        grow(tx)
+    except DBAPIError:
+        raise ValueError("whatever it was") from None
+
+
+@pytest.mark.parametrize("call", [grow, grow_and_shrug])
+def test_disk_that_fills_up_inside_a_call_undoes_the_whole_batch(
+    sqlite_store: Store, call: Callable[[Tx], None]
+) -> None:
+    """SQLite ends the transaction by itself then: what follows in the batch would be written on its own."""
+    world = World(sqlite_store)
+
+    def tell(tx: Tx) -> None:
+        tx.append_event(world.id, "instance.status", {"text": "never"})
+
+    pages = sqlite_store.call(lambda tx: tx.conn.exec_driver_sql("PRAGMA page_count").scalar_one())
+    sqlite_store._backend._tell_writer(f"max_page_count={pages}")  # type: ignore[attr-defined] # a full disk
+    with pytest.raises(StoreUnavailable, match="gave up"):
+        sqlite_store.commit([Call(tell), Call(call), Call(tell), world.unit(told("never"))])
+    assert world.events() == []
+    sqlite_store._backend._tell_writer("max_page_count=1073741823")  # type: ignore[attr-defined] # space again
+    world.write(told("after"))
+    assert [(event.data, event.position, event.seq) for event in world.events()] == [({"text": "after"}, 1, 1)]
 
 
 # --- SQLite: the log and its checkpoints ----------------------------------------------------------------------------

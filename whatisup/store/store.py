@@ -29,7 +29,7 @@ from whatisup.store.location import Location, SqliteFile, locate
 from whatisup.store.records import Event
 from whatisup.store.secrets import Secrets
 from whatisup.store.tables import writers
-from whatisup.store.transaction import Tx
+from whatisup.store.transaction import TransactionLost, Tx
 from whatisup.store.unit import Call, Committed, Unit
 from whatisup.store.vault import Vault
 
@@ -216,6 +216,10 @@ class Store:
                 results = strategy(tx, batch)
                 tx.finish()
                 written = tx, results
+        except TransactionLost as lost:
+            why = lost.__cause__
+            reason = self._backend.reason(why) if isinstance(why, DBAPIError) else type(why).__name__
+            raise StoreUnavailable(f"the database gave up the transaction: {reason}") from None
         except DBAPIError as error:
             if written is None:
                 raise self._verdict(error) from None
@@ -271,6 +275,8 @@ class Store:
         try:
             with tx.savepoint():
                 return item.fn(tx, *item.args) if isinstance(item, Call) else apply_units(tx, [item])[0]
+        except TransactionLost:
+            raise
         except DBAPIError as error:
             if self._backend.failure(error) is not Failure.REFUSED:
                 raise

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import json
 from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from whatisup.errors import UnknownInstance
 from whatisup.store import datakeys
@@ -28,6 +29,13 @@ _NEXT_SEQ = (
     .values(last_seq=instances.c.last_seq + 1)
     .returning(instances.c.customer_id, instances.c.mode, instances.c.last_seq)
 )
+
+
+class TransactionLost(Exception):
+    """The database has ended the transaction by itself, as SQLite does when the disk is full; its cause says why.
+
+    Whatever is executed on the connection from here on would stand on its own, so nothing may be.
+    """
 
 
 class Tx:
@@ -60,14 +68,24 @@ class Tx:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what the block did if it raises, and let the error out."""
+        """Undo what the block did if it raises, and let the error out.
+
+        Raises:
+            TransactionLost: the database has undone more than that.
+        """
         head, count = self._head, len(self.events)
+        savepoint = self.conn.begin_nested()
         try:
-            with self.conn.begin_nested():
-                yield
-        except BaseException:
+            yield
+            savepoint.commit()
+        except BaseException as error:
             self._head = head
             del self.events[count:]
+            try:
+                savepoint.rollback()
+            except DBAPIError:
+                # The savepoint is gone, and with it whatever else the transaction did.
+                raise TransactionLost from error
             raise
 
     def append_event(
