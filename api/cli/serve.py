@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import click
 import trio
@@ -25,13 +26,21 @@ def serve(host: str | None, port: int | None, no_sandbox: bool) -> None:
         settings, host=settings.host if host is None else host, port=settings.port if port is None else port
     )
     bootstrap.configure_logging(settings)
-    trio.run(_serve, settings, bootstrap.Options(has_sandbox=not no_sandbox))
+    options = bootstrap.Options(has_sandbox=not no_sandbox)
+    trio.run(partial(bootstrap.serve, settings, options, task_status=_Announcement(settings)))
 
 
-async def _serve(settings: Settings, options: bootstrap.Options) -> None:
-    async with trio.open_nursery() as nursery:
-        started = await nursery.start(bootstrap.serve, settings, options)
-        _announce(settings, started)
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    """Takes the place of a nursery that waits for the start: it may be told to stop first, and that is no error."""
+
+    settings: Settings
+
+    def started(self, value: bootstrap.Started | None = None) -> None:
+        """Announce it."""
+        assert value is not None  # noqa: S101 - the gateway always says where it listens
+        if value is not None:
+            _announce(self.settings, value)
 
 
 def _announce(settings: Settings, started: bootstrap.Started) -> None:

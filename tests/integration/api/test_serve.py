@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import TEST_SECRETS
+from whatisup.store import database_lock
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,4 +67,20 @@ def test_serve_on_a_taken_port_ends_with_one_sentence(folder: Path) -> None:
             _, err = process.communicate(timeout=20)
     assert process.returncode == 1
     assert f"whatisup: cannot listen on 127.0.0.1:{port}" in err
+    assert "Traceback" not in err
+
+
+def test_serve_that_is_ended_while_it_waits_for_the_database_ends_in_order(folder: Path) -> None:
+    lock = database_lock(f"sqlite:///{folder / 'front.db'}")
+    assert lock.try_acquire()
+    try:
+        with serve(folder, "--port", "0") as process:
+            assert process.stderr is not None
+            assert json.loads(process.stderr.readline())["event"] == "lock.waiting"
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=15)
+    finally:
+        lock.release()
+    assert process.returncode == 0
+    assert out == ""
     assert "Traceback" not in err
