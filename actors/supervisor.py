@@ -29,6 +29,8 @@ INTENSITY = 5
 WINDOW_S = 60.0
 LOOPING_BACKOFF_S = 300.0
 STORE_PROBE_S = 1.0
+# A store that takes small writes and refuses large ones would let us log in and die again at every try.
+MAX_STORE_DOUBLINGS = 4
 
 Body = Callable[["Slot"], Awaitable[None]]
 
@@ -64,6 +66,7 @@ class Slot:
         "_crashes",
         "_jitter",
         "_on_looping",
+        "_outages",
         "_policy",
         "_scope",
         "_stopping",
@@ -92,6 +95,7 @@ class Slot:
         self._policy = policy
         self._on_looping = on_looping
         self._crashes: deque[float] = deque(maxlen=INTENSITY + 1)
+        self._outages = 0
         self._scope = trio.CancelScope()
         self._stopping = False
 
@@ -126,6 +130,7 @@ class Slot:
         `awake` is set by the body once its row tells the truth, and here if it never comes to that.
         """
         failures: list[BaseException] = []
+        begun_at = trio.current_time()
         with trio.CancelScope() as self._scope:
             if self._stopping:
                 return None
@@ -135,6 +140,8 @@ class Slot:
                 failures = list(leaves(group))
             finally:
                 self.awake.set()
+        if trio.current_time() - begun_at > WINDOW_S:
+            self._outages = 0
         return self._note(failures) if failures else None
 
     def _note(self, failures: list[BaseException]) -> float:
@@ -142,7 +149,8 @@ class Slot:
         self.restarts += 1
         if all(isinstance(failure, StoreUnavailable) for failure in failures):
             log.warning("instance.store_unavailable", instance_id=self.key)
-            return STORE_PROBE_S * (1 + self._jitter())
+            self._outages += 1
+            return STORE_PROBE_S * (1 + self._jitter()) * 2.0 ** min(self._outages - 1, MAX_STORE_DOUBLINGS)
         if all(isinstance(failure, Fenced) for failure in failures):
             log.info("instance.fenced", instance_id=self.key)
             return 0.0

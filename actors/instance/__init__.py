@@ -19,9 +19,11 @@ __all__ = ["ConnectGate", "Counts", "Endpoint", "Services", "run_instance"]
 async def run_instance(slot: Slot, services: Services) -> None:
     """Run one actor of the instance named by `slot.key`; the slot's first one is born of a process restart.
 
-    The new incarnation is committed before anything is loaded, so whatever an earlier actor still has under way is
+    While the store is known to be down it waits for a probe, so that a fleet does not knock at it one by one. The new
+    incarnation is committed before anything is loaded, so whatever an earlier actor still has under way is
     refused from here on.
     """
+    await services.writer.wait_available()
     try:
         row = await services.writer.call(instances.bump_incarnation, slot.key, lane=slot.key)
     except UnknownInstance as refusal:

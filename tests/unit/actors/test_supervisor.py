@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.messages import Stop
-from actors.supervisor import INTENSITY, LOOPING_BACKOFF_S, RestartPolicy, Slot, Supervisor
+from actors.supervisor import INTENSITY, LOOPING_BACKOFF_S, WINDOW_S, RestartPolicy, Slot, Supervisor
 from whatisup.errors import Fenced, StoreUnavailable
 from whatisup.store import Origin
 
@@ -142,9 +142,27 @@ async def test_a_fence_or_a_store_that_is_down_is_no_crash_loop(
             raise error
 
     slot = supervisor.ensure("one", body)
-    with trio.fail_after(60):
+    with trio.fail_after(300):
         await slot.done.wait()
     assert (runs, slot.is_crash_looping) == (10, False)
+
+
+async def test_a_store_that_fails_again_and_again_is_tried_ever_more_slowly(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    began: list[float] = []
+
+    async def body(_slot: Slot) -> None:
+        began.append(trio.current_time())
+        if len(began) == 8:
+            await trio.sleep(WINDOW_S + 1)
+        raise StoreUnavailable("full")
+
+    supervisor.ensure("one", body)
+    await until(lambda: len(began) == 9)
+    waits = [round(after - before) for before, after in pairwise(began)]
+    assert waits[:7] == [2, 4, 8, 16, 32, 32, 32]
+    assert waits[7] == WINDOW_S + 1 + 2, "a store that went well for a while is trusted again"
 
 
 async def test_stop_ends_a_slot_in_backoff(autojump_clock: MockClock, supervisor: Supervisor) -> None:
