@@ -32,8 +32,8 @@ from wsproto.utilities import RemoteProtocolError as WebSocketRemoteError
 from whatisup.errors import TransportError, UpgradeRefused
 
 MAX_MESSAGE_BYTES = (1 << 24) + 8
-# A few, so that the library's reader answers pings while the actor is busy committing.
-MESSAGE_QUEUE = 16
+# A few, so that the library's reader answers pings while the actor is busy committing; each may be of the largest.
+MESSAGE_QUEUE = 4
 CONNECT_TIMEOUT_S = 20.0
 DISCONNECT_TIMEOUT_S = 2.0
 # How long a peer that takes nothing may hold up the one who sends.

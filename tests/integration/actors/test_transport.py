@@ -238,3 +238,8 @@ async def test_cancelling_closes_the_socket_within_bounds() -> None:
 async def test_a_wss_url_without_a_context_is_refused() -> None:
     with pytest.raises(TransportError, match="TLS context"):
         await talk("wss://127.0.0.1:1/ws/chat")
+
+
+def test_messages_that_nobody_reads_take_bounded_memory() -> None:
+    """A peer may send the largest there are while the actor is busy."""
+    assert transport.MESSAGE_QUEUE * transport.MAX_MESSAGE_BYTES <= 65 << 20
