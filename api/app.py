@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException
 
+from api.problems import Problem
 from api.routes import ENDPOINTS
 from api.routes.dispatch import refuse, view
 from api.routes.edge import Edge
@@ -92,6 +93,11 @@ async def _begin(edge: Edge) -> None:
     g.request_id = asked if _SANE_REQUEST_ID.match(asked) else edge.new_id("req")
     g.started_at = time.perf_counter()
     g.customer_id = g.key_id = g.problem = None
+    if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
+        # Where it ends, we and a proxy in front may see differently: what follows would be somebody else's request.
+        ambiguous = Problem("bad_request", "send Content-Length or Transfer-Encoding, and not both")
+        ambiguous.headers["Connection"] = "close"
+        raise ambiguous
 
 
 async def _end(edge: Edge, response: Response) -> Response:

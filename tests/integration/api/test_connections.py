@@ -65,6 +65,16 @@ async def test_host_of_any_kind_changes_no_answer(front: Front, host: bytes) -> 
         assert text.startswith(b"HTTP/1.1 200 ")
 
 
+async def test_body_of_two_lengths_is_refused_with_all_that_follows(front: Front) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"POST /v1/instances HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(front) as served:
+        text = await said(served, head + b"0\r\n\r\n" + smuggled)
+    assert text.startswith(b"HTTP/1.1 400 ")
+    assert b"bad_request" in text
+    assert text.count(b"HTTP/1.1") == 1
+
+
 async def test_websocket_is_refused_without_a_word_in_the_log(front: Front, caplog: pytest.LogCaptureFixture) -> None:
     upgrade = (
         b"GET /v1/events HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
