@@ -55,10 +55,8 @@ bench: dev-env ## memory, CPU and resume times of 1, 50 and 200 instances
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: proto
-proto: dev-env ## regenerate whatisup/wire/whatsapp_pb2 from its .proto
-	@$(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
-		-I . --python_out=. --mypy_out=. whatisup/wire/whatsapp.proto
-	@echo "proto: whatisup/wire/whatsapp_pb2.py and .pyi are up to date"
+proto: run-env ## regenerate whatisup/wire/whatsapp_pb2 from its .proto
+	@sh .ci/proto
 
 .PHONY: constraints
 constraints: dev-env ## rewrite constraints.txt from what .venv holds

@@ -3,11 +3,8 @@
 isort:skip_file
 The protobuf messages of the transport layer: only those we speak, and of them only the fields we speak.
 
-Regenerate from the repository's root, in an environment of its own (protoc 31 writes code that every protobuf
-runtime from 6.31.0 accepts; a newer protoc would raise that floor):
-
-  python -m pip install 'grpcio-tools==1.73.0' 'mypy-protobuf==3.6.0'
-  python -m grpc_tools.protoc --proto_path=. --python_out=. --mypy_out=. whatisup/wire/whatsapp.proto
+`make proto` regenerates the Python, in an environment of its own (protoc 31 writes code that every protobuf runtime
+from 6.31.0 accepts; a newer protoc would raise that floor).
 
 Rule: proto2, whose fields are present or absent, and numbers, names and types as WhatsApp Web has them; unknown
 fields of a peer are skipped. Source: WhatsApp Web, as whatsmeow and Baileys do it.
