@@ -71,6 +71,18 @@ def test_existing_store_without_its_keys_is_refused(
     assert sqlite_path.read_bytes() == before
 
 
+def test_key_beside_that_of_the_file_is_spoken_of(url: str) -> None:
+    """One left over in a shell seals new data keys, and without it the store refuses to start from then on."""
+    made = load_secrets(url, None, None, None)
+    assert load_secrets(url, made.key, None, None).notices == ()
+    other = load_secrets(url, KEY, None, None)
+    assert (other.key, other.previous) == (KEY, (made.key,))
+    (notice,) = other.notices
+    assert "SECRETS_KEY is not the one in" in notice
+    assert KEY not in notice
+    assert made.key not in notice
+
+
 @pytest.mark.parametrize(("key", "pepper"), [(None, PEPPER), (KEY, None)])
 def test_postgresql_makes_no_keys(key: str | None, pepper: str | None) -> None:
     with pytest.raises(SecretsError, match="SECRETS_KEY" if key is None else "API_KEY_PEPPER"):
