@@ -15,7 +15,7 @@ import trio
 from actors.fleet import Fleet
 from actors.supervisor import Supervisor
 from actors.writer import Writer
-from whatisup.errors import StoreUnavailable
+from whatisup.errors import StoreError, StoreUnavailable
 from whatisup.lifecycle import State, Trigger, should_run
 from whatisup.store import Runnable, auth, events, idempotency, instances
 from whatisup.store.database import Database
@@ -70,7 +70,7 @@ class Heartbeat:
         self._clock_offset_ms: float | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Beat once, report ready, and go on until cancelled; a store that is down skips beats."""
+        """Beat once, report ready, and go on until cancelled; a beat that the store does not carry is skipped."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_the_loop)
             await self._try_to_beat()
@@ -84,6 +84,9 @@ class Heartbeat:
             await self.beat()
         except StoreUnavailable:
             log.warning("heartbeat.store_unavailable")
+        except StoreError:
+            # One bad row must not take a healthy fleet down; the pulse's age shows that beats are missing.
+            log.exception("heartbeat.refused")
 
     async def beat(self) -> None:
         """Do everything that is due, once."""

@@ -152,8 +152,9 @@ class Slot:
             self._outages += 1
             return STORE_PROBE_S * (1 + self._jitter()) * 2.0 ** min(self._outages - 1, MAX_STORE_DOUBLINGS)
         if all(isinstance(failure, Fenced) for failure in failures):
+            # Somebody else runs this instance: two owners that fence each other off at once would only log in in turn.
             log.info("instance.fenced", instance_id=self.key)
-            return 0.0
+            return STORE_PROBE_S * (1 + self._jitter())
         now = trio.current_time()
         self._crashes.append(now)
         recent = sum(1 for at in self._crashes if now - at < WINDOW_S)

@@ -176,12 +176,13 @@ async def on_login_succeeded(actor: InstanceActor, event: LoginSucceeded) -> Non
 
 async def on_prekeys_wanted(actor: InstanceActor, event: PrekeysWanted) -> None:
     """Make new one-time prekeys, keep them, then offer them."""
-    first_id = await actor.services.database.read(auth_rows.next_prekey_id, actor.id)
-    make = partial(auth.generate_prekeys, first_id, event.count, actor.services.entropy)
-    batch = await trio.to_thread.run_sync(make, limiter=actor.services.threads)
-    await actor.commit(*batch.ops())
-    if actor.connection is not None:
-        actor.connection.upload_prekeys(batch.public, trio.current_time())
+    async with actor.services.minting:
+        first_id = await actor.services.database.read(auth_rows.next_prekey_id, actor.id)
+        make = partial(auth.generate_prekeys, first_id, event.count, actor.services.entropy)
+        batch = await trio.to_thread.run_sync(make, limiter=actor.services.threads)
+        await actor.commit(*batch.ops())
+        if actor.connection is not None:
+            actor.connection.upload_prekeys(batch.public, trio.current_time())
 
 
 async def on_prekeys_uploaded(actor: InstanceActor, event: PrekeysUploaded) -> None:

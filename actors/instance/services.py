@@ -67,7 +67,8 @@ class Services:
 
     `endpoint` gives the WhatsApp of a mode, or None while it is not up; `unix_ms` is the wall clock; `entropy` returns
     that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2, `decoding` the
-    decoding of large frames (one at a time, since each may take a hundred megabytes).
+    decoding of large frames (one at a time, since each may take a hundred megabytes), `minting` the making of prekeys
+    from generation to upload (some two megabytes each, and what many leave behind at once is not given back).
     """
 
     writer: Writer
@@ -81,4 +82,5 @@ class Services:
     entropy: Callable[[int], bytes]
     jitter: Callable[[], float]
     threads: trio.CapacityLimiter
+    minting: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     decoding: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))

@@ -140,6 +140,9 @@ Op: TypeAlias = (
 _ROW_OVERHEAD: Final = 128
 """What an operation costs beside its contents, in bytes; an estimate, for the writer's bounds."""
 
+_SEALED_ROW: Final = 1024
+"""What a row takes while it is being sealed and bound, in bytes: the bounds are there for memory, not for the disk."""
+
 
 def _weight(value: object) -> int:
     """Estimate the bytes of a JSON-like value without encoding it."""
@@ -154,8 +157,8 @@ def _weight(value: object) -> int:
 
 _WEIGHTS: Mapping[type, Callable[[Any], int]] = {
     PutAuth: lambda op: len(op.key) + len(op.value),
-    PutPrekeys: lambda op: len(op.prekeys) * (_ROW_OVERHEAD + 32),
-    MarkPrekeys: lambda op: len(op.key_ids) * 16,
+    PutPrekeys: lambda op: len(op.prekeys) * _SEALED_ROW,
+    MarkPrekeys: lambda op: len(op.key_ids) * _ROW_OVERHEAD,
     AppendEvent: lambda op: _weight(op.data),
     AppendAudit: lambda op: _weight(op.before) + _weight(op.after),
 }
