@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from actors.mailbox import Mailbox
-from whatisup.errors import Fenced, StoreUnavailable
+from whatisup.errors import ActorStopped, Fenced, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -193,7 +193,10 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -207,11 +210,15 @@ class Supervisor:
         return tuple(self._slots.values())
 
     def ensure(self, key: str, body: Body) -> Slot:
-        """The slot of `key`, started with `body` unless it already runs."""
+        """The slot of `key`, started with `body` unless it already runs.
+
+        Raises:
+            ActorStopped: the supervisor does not run any more, or not yet.
+        """
         slot = self._slots.get(key)
         if slot is None:
             if self._nursery is None:
-                raise RuntimeError("the supervisor is not running")
+                raise ActorStopped("the system is shutting down; try again in a moment")
             slot = self._slots[key] = Slot(key, body, self._jitter, self._policy, self._on_looping)
             self._nursery.start_soon(self._occupy, slot, name=f"instance:{key}")
         return slot

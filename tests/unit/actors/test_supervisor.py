@@ -147,6 +147,21 @@ async def test_a_fence_or_a_store_that_is_down_is_no_crash_loop(
     assert (runs, slot.is_crash_looping) == (10, False)
 
 
+async def test_two_owners_that_fence_each_other_off_do_not_spin(
+    autojump_clock: MockClock, supervisor: Supervisor
+) -> None:
+    runs = 0
+
+    async def fenced(_slot: Slot) -> None:
+        nonlocal runs
+        runs += 1
+        raise Fenced("older incarnation")
+
+    supervisor.ensure("one", fenced)
+    await trio.sleep(10)
+    assert 2 <= runs <= 10
+
+
 async def test_a_store_that_fails_again_and_again_is_tried_ever_more_slowly(
     autojump_clock: MockClock, supervisor: Supervisor
 ) -> None:
