@@ -97,8 +97,8 @@ def _beside_file(
     if SECRETS_KEY in filed and filed[SECRETS_KEY] != both[SECRETS_KEY]:
         fallbacks.append(filed[SECRETS_KEY])
         notices += (
-            f"SECRETS_KEY is not the one in {path}: what is new is sealed under it, and opens under nothing else. If that "
-            "is meant, `whatisup secrets rotate` and take the old one out of the file; if not, unset it now.",
+            f"SECRETS_KEY is not the one in {path}: what is new is sealed under it, and opens under nothing else. If "
+            "that is meant, `whatisup secrets rotate` and take the old one out of the file; if not, unset it now.",
         )
     return Secrets(both[SECRETS_KEY], both[API_KEY_PEPPER], tuple(fallbacks), notices)
 
