@@ -15,7 +15,7 @@ import trio
 from actors.fleet import Fleet
 from actors.supervisor import Supervisor
 from actors.writer import Writer
-from whatisup.errors import StoreError, StoreUnavailable
+from whatisup.errors import ActorStopped, StoreError, StoreUnavailable
 from whatisup.lifecycle import State, Trigger, should_run
 from whatisup.store import Runnable, auth, events, idempotency, instances
 from whatisup.store.database import Database
@@ -84,6 +84,8 @@ class Heartbeat:
             await self.beat()
         except StoreUnavailable:
             log.warning("heartbeat.store_unavailable")
+        except ActorStopped:
+            log.info("heartbeat.shutting_down")
         except StoreError:
             # One bad row must not take a healthy fleet down; the pulse's age shows that beats are missing.
             log.exception("heartbeat.refused")

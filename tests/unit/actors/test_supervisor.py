@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from actors.messages import Stop
 from actors.supervisor import INTENSITY, LOOPING_BACKOFF_S, WINDOW_S, RestartPolicy, Slot, Supervisor
-from whatisup.errors import Fenced, StoreUnavailable
+from whatisup.errors import ActorStopped, Fenced, StoreUnavailable
 from whatisup.store import Origin
 
 
@@ -210,3 +210,19 @@ def test_restart_policy_grows_and_is_capped() -> None:
     policy = RestartPolicy(base_s=1, cap_s=8)
     assert [policy.delay_s(n, 1.0) for n in range(1, 6)] == [2, 4, 8, 8, 8]
     assert policy.delay_s(INTENSITY + 1, 0.0) == LOOPING_BACKOFF_S / 2
+
+
+async def test_a_supervisor_that_ends_starts_nothing_more(autojump_clock: MockClock) -> None:
+    supervisor = Supervisor(jitter=lambda: 1.0)
+
+    async def body(slot: Slot) -> None:
+        await trio.sleep_forever()
+
+    with pytest.raises(ActorStopped):
+        supervisor.ensure("early", body)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        supervisor.ensure("one", body)
+        nursery.cancel_scope.cancel()
+    with pytest.raises(ActorStopped):
+        supervisor.ensure("late", body)
