@@ -123,7 +123,10 @@ class AdvisoryLock:
             row: tuple[Any, ...] | None = self._connection.execute(sql, (_OWNER_LOCK,)).fetchone()
         except psycopg.Error as error:
             self.release()
-            raise StoreUnavailable(f"cannot ask PostgreSQL for its lock: {type(error).__name__}") from None
+            raise StoreUnavailable(
+                f"cannot ask {self._server.name} for its lock ({type(error).__name__}); "
+                "is it running, and are the user, password and database of DATABASE_URL right?"
+            ) from None
         return row
 
     def try_acquire(self) -> bool:
