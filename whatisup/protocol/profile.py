@@ -42,7 +42,7 @@ class ClientVersion:
 
 
 DEFAULT_VERSION: Final = ClientVersion(2, 3000, 1047769893)
-"""The newest revision known at release; the stored setting overrides it."""
+"""The newest revision known at release; WHATISUP_CLIENT_VERSION overrides it."""
 
 
 class ClientType(StrEnum):
