@@ -72,6 +72,7 @@ class Slot:
         "_stopping",
         "awake",
         "done",
+        "has_crashed",
         "key",
         "mailbox",
         "restarts",
@@ -90,6 +91,8 @@ class Slot:
         self.awake = trio.Event()
         self.done = trio.Event()
         self.restarts = 0
+        self.has_crashed = False
+        """Whether a bug ended the last actor; a store that was away, or a fence, is none."""
         self._body = body
         self._jitter = jitter
         self._policy = policy
@@ -147,6 +150,7 @@ class Slot:
     def _note(self, failures: list[BaseException]) -> float:
         """Log a failure and choose the wait that follows from what it was."""
         self.restarts += 1
+        self.has_crashed = not all(isinstance(failure, StoreUnavailable | Fenced) for failure in failures)
         if all(isinstance(failure, StoreUnavailable) for failure in failures):
             log.warning("instance.store_unavailable", instance_id=self.key)
             self._outages += 1

@@ -29,7 +29,9 @@ async def run_instance(slot: Slot, services: Services) -> None:
     except UnknownInstance as refusal:
         slot.mailbox.refuse_waiting(refusal)
         return
-    rebirth = Trigger.ACTOR_CRASHED if slot.restarts else Trigger.PROCESS_RESTARTED
+    rebirth = Trigger.PROCESS_RESTARTED
+    if slot.restarts:  # an actor that ended because the store was away takes its socket with it, and no pairing
+        rebirth = Trigger.ACTOR_CRASHED if slot.has_crashed else Trigger.CONNECTION_LOST
     async with trio.open_nursery() as nursery:
         actor = InstanceActor(row, slot.mailbox, services, nursery, commands=COMMANDS, reactions=REACTIONS)
         with services.fleet.joined(slot.key, actor):

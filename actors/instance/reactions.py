@@ -84,7 +84,6 @@ async def on_refs_exhausted(actor: InstanceActor, _event: RefsExhausted) -> None
 
 async def on_pairing_offered(actor: InstanceActor, _event: PairingOffered) -> None:
     """Serve who waits for a linking code."""
-    actor.tally.pairing_losses = 0
     await offer_linking_code(actor)
 
 

@@ -20,6 +20,7 @@ from whatisup.errors import (
     InvalidTransition,
     PairingEnded,
     SessionExists,
+    StoreUnavailable,
     UnknownInstance,
     WhatIsUpError,
 )
@@ -321,3 +322,30 @@ async def test_a_crash_disturbs_no_sibling(house: House, monkeypatch: pytest.Mon
     await house.went_through(instance_id, State.RECONNECTING, State.CONNECTED, since=since)
     assert plan.has_struck
     assert [len(await house.events(sibling)) for sibling in siblings] == before
+
+
+async def test_a_store_that_was_away_ends_no_pairing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor dies with the store and is reborn when it is back; the phone can still scan what comes then."""
+    monkeypatch.setattr("actors.supervisor.STORE_PROBE_S", 0.01)
+    instance_id, number = await house.create()
+    await house.system.ask(instance_id, RequestQr(ORIGIN))
+    first = house.system.fleet.members[instance_id]
+    assert isinstance(first, InstanceActor)
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("away for a moment")
+
+    first.commit = fail  # type: ignore[method-assign]  # the outage, as this one actor sees it
+    await house.sandbox.arm(FaultRequest("refs-expired"))
+    with trio.fail_after(10):
+        while house.system.fleet.members.get(instance_id) in (first, None):
+            await trio.sleep(0.02)
+    qr = await house.system.ask(instance_id, RequestQr(ORIGIN))
+    await house.sandbox.scan(number, qr.code)
+    await house.status(instance_id, State.CONNECTED)
+    moves = [
+        event.data and event.data["status"]
+        for event in await house.events(instance_id)
+        if event.type == "instance.status"
+    ]
+    assert moves == ["qr_required", "reconnecting", "connected"]
