@@ -90,7 +90,7 @@ def _beside_file(
         filed = _make(path, missing, filed, entropy)
         notices = (
             f"made {' and '.join(missing)} for a new store, kept in {path} (mode 0600). Keep a copy of that file, but "
-            " never in the same place as a backup of the database: whoever has both has the accounts.",
+            "never in the same place as a backup of the database: whoever has both has the accounts.",
         )
     both = {**filed, **given}
     fallbacks = [previous] if previous else []
