@@ -23,7 +23,7 @@ def create(name: str) -> None:
     """Create a customer called NAME and print its id."""
     if not 1 <= len(name.strip()) <= 200 or not name.isprintable():
         raise click.BadParameter("1 to 200 printable characters", param_hint="NAME")
-    with opened_store() as (store, _):
+    with opened_store(may_create=True) as (store, _):
         click.echo(store.call(partial(_create, name)).id)
 
 

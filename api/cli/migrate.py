@@ -11,5 +11,5 @@ from whatisup.store.location import locate
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date."""
-    with opened_store() as (_, settings):
+    with opened_store(may_create=True) as (_, settings):
         click.echo(f"{locate(settings.database_url).name} is up to date")

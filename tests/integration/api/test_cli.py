@@ -164,6 +164,17 @@ def test_doctor_makes_no_store(run: Run, folder: Path, monkeypatch: pytest.Monke
     assert not [path for path in folder.iterdir() if path.name.startswith("none")]
 
 
+@pytest.mark.parametrize("words", [("customers", "list"), ("keys", "list"), ("secrets", "rotate")], ids=" ".join)
+def test_a_command_that_looks_at_a_store_makes_none(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{folder / 'none.db'}")
+    customer = ("--customer", "cust_1") if words[0] == "keys" else ()
+    code, _, err = run(*words, *customer)
+    assert (code, "there is no store at" in err, "DATABASE_URL" in err) == (2, True, True)
+    assert not [path for path in folder.iterdir() if path.name.startswith("none")]
+
+
 def test_secrets_rotate_lets_the_old_key_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     make_customer(run)
     monkeypatch.setenv("SECRETS_KEY", "a new key, of thirty-two letters!!")
