@@ -124,3 +124,90 @@ class MailboxFull(CommandRefused):
 
 class ActorStopped(CommandRefused):
     """The actor ended before it answered: the command may or may not have been carried out."""
+
+
+class E2eeError(WhatIsUpError):
+    """One end-to-end encrypted message could not be read or written; the connection and other messages are well.
+
+    Whoever received it asks its sender again: `retry_code` is the `error` of that retry receipt. `slug` is for events
+    and metrics.
+    """
+
+    retry_code: int = 0
+    slug: str = "e2ee"
+
+
+class NoSession(E2eeError):
+    """There is no session with that device, or none that could hold such a message."""
+
+    retry_code = 1
+    slug = "no_session"
+
+
+class InvalidKey(E2eeError):
+    """A peer's public key is none: another length or type, or of small order."""
+
+    retry_code = 2
+    slug = "invalid_key"
+
+
+class InvalidKeyId(E2eeError):
+    """A message was made with a prekey of ours that we no longer have, or never had."""
+
+    retry_code = 3
+    slug = "invalid_key_id"
+
+
+class InvalidMessage(E2eeError):
+    """A ciphertext is malformed, of another version, or belongs to a chain whose keys are gone."""
+
+    retry_code = 4
+    slug = "invalid_message"
+
+
+class BadPadding(InvalidMessage):
+    """A ciphertext opened, but the padding of what was in it is wrong."""
+
+    slug = "bad_padding"
+
+
+class InvalidSignature(E2eeError):
+    """A signed prekey or a group message does not carry its owner's signature."""
+
+    retry_code = 5
+    slug = "invalid_signature"
+
+
+class FutureMessage(E2eeError):
+    """A message counter is further ahead than we derive keys for."""
+
+    retry_code = 6
+    slug = "future_message"
+
+
+class BadMac(E2eeError):
+    """No session with that device made this message."""
+
+    retry_code = 7
+    slug = "bad_mac"
+
+
+class InvalidRecord(E2eeError):
+    """A stored session or sender key record cannot be read: a newer release wrote it, or it is damaged."""
+
+    retry_code = 8
+    slug = "invalid_record"
+
+
+class OldCounter(E2eeError):
+    """A message's key was already used, or was dropped: a duplicate, or a message lost between ratchet and row."""
+
+    retry_code = 9
+    slug = "old_counter"
+
+
+class NoSenderKey(E2eeError):
+    """A group message came from a device whose sender key we were never given."""
+
+    retry_code = 1
+    slug = "no_sender_key"
