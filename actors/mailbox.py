@@ -137,6 +137,11 @@ class Mailbox:
             self._buffered += notice.size
             self._push(notice)
 
+    def remind(self, notice: Notice) -> None:
+        """Leave a notice that says the same however often it is left: one of them waits at a time."""
+        if notice not in self._items:
+            self.tell(notice)
+
     async def put(self, notice: Notice) -> None:
         """Leave a notice that carries data, once the inbox holds less than `MAX_BUFFERED_BYTES`."""
         while self._buffered >= MAX_BUFFERED_BYTES and not self._is_closed:

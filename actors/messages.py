@@ -7,8 +7,9 @@ A command is frozen data. `Ref.ask` (mailbox.py) carries it in and the reply bac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from actors.mailbox import Command
+from actors.mailbox import Command, Notice
 from whatisup.lifecycle import Trigger
 from whatisup.store import Origin
 
@@ -84,3 +85,47 @@ class Wake(Command[None]):
     """A named timer of yours has passed: step by `trigger` if your state still has that row."""
 
     trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRead(Command[None]):
+    """Tell the author that these messages (their WhatsApp ids) of one chat were read.
+
+    `chat` is the chat's JID without device; `author` the author's, in groups and broadcasts only.
+    """
+
+    chat: str
+    author: str | None
+    wa_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetPresence(Command[None]):
+    """Show in one chat that somebody is typing or recording, or has paused; it ends by itself."""
+
+    chat: str
+    presence: Literal["typing", "recording", "paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContactCheck:
+    """Whether a phone number is on WhatsApp; the number (digits) and hidden id (digits) as far as they are known."""
+
+    exists: bool
+    phone: str | None
+    lid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckContact(Command[ContactCheck]):
+    """Ask WhatsApp whether `phone_number` (digits) has an account."""
+
+    phone_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxGrew(Notice):
+    """Messages have been accepted for you; the rows are in the store."""
+
+
+OUTBOX_GREW = OutboxGrew()

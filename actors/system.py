@@ -20,7 +20,7 @@ from actors.fleet import Fleet
 from actors.heartbeat import Heartbeat, Pulse
 from actors.instance import ConnectGate, Counts, Endpoint, Services, run_instance
 from actors.mailbox import Command
-from actors.messages import Wake
+from actors.messages import OUTBOX_GREW, Wake
 from actors.supervisor import LOOPING_BACKOFF_S, Slot, Supervisor
 from actors.writer import Writer
 from whatisup.errors import CommandRefused, StoreError, UnknownInstance
@@ -141,6 +141,10 @@ class System:
             CommandRefused: the actor's refusal, a full inbox, or an actor that ended first.
         """
         return await self.ensure(instance_id).mailbox.ask(command)
+
+    def nudge(self, instance_id: str) -> None:
+        """Let an instance know that its outbox has grown; one that cannot listen now finds out at its next login."""
+        self.ensure(instance_id).mailbox.remind(OUTBOX_GREW)
 
     def health(self) -> Health:
         """Count what runs."""
