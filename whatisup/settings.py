@@ -141,6 +141,53 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "WHATISUP_PACE_TEST", "connects_per_s_test", "200", _number(0.1, 10_000), "login attempts a second, test fleet"
     ),
+    # Budgets and paces count per instance; 0 switches one off. They guard the number, so live instances have them.
+    Setting(
+        "MESSAGE_BODY_RETENTION_DAYS",
+        "message_body_retention_days",
+        "30",
+        _integer(0, 3650),
+        "days a body is kept; 0 = only until its deliveries have settled",
+    ),
+    Setting(
+        "MESSAGE_EXPIRES_DEFAULT_S",
+        "message_expires_default_s",
+        "86400",
+        _integer(60, 2_592_000),
+        "how long a message waits to be sent, seconds, unless expires_in says otherwise",
+    ),
+    Setting(
+        "SEND_PACE_PER_S_LIVE", "send_pace_per_s_live", "1", _number(0, 1000), "messages a second, live; 0 = no pacing"
+    ),
+    Setting("SEND_BURST_LIVE", "send_burst_live", "10", _integer(1, 10_000), "messages at once before that pace, live"),
+    Setting(
+        "SEND_PACE_PER_S_TEST", "send_pace_per_s_test", "0", _number(0, 1000), "messages a second, test; 0 = no pacing"
+    ),
+    Setting("SEND_BURST_TEST", "send_burst_test", "10", _integer(1, 10_000), "messages at once before that pace, test"),
+    Setting(
+        "CONTACT_CHECKS_PER_MINUTE",
+        "contact_checks_per_minute",
+        "10",
+        _number(0, 10_000),
+        "numbers looked up on WhatsApp a minute, live; 0 = no limit",
+    ),
+    Setting(
+        "NEW_CHATS_PER_DAY",
+        "new_chats_per_day",
+        "50",
+        _integer(0, 1_000_000),
+        "messages to people never written to or heard from, a day, live; 0 = no limit",
+    ),
+    Setting(
+        "RETRY_RESENDS_PER_MINUTE",
+        "retry_resends_per_minute",
+        "10",
+        _number(0, 10_000),
+        "resends that one chat's retry receipts get a minute; 0 = no limit",
+    ),
+    Setting(
+        "RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once before that"
+    ),
 )
 
 
@@ -171,6 +218,16 @@ class Settings:
     log_format: str
     connects_per_s_live: float
     connects_per_s_test: float
+    message_body_retention_days: int
+    message_expires_default_s: int
+    send_pace_per_s_live: float
+    send_burst_live: int
+    send_pace_per_s_test: float
+    send_burst_test: int
+    contact_checks_per_minute: float
+    new_chats_per_day: int
+    retry_resends_per_minute: float
+    retry_resends_burst: int
 
     def __repr__(self) -> str:
         # A database's URL may hold its password.
