@@ -2,13 +2,14 @@
 
 Rule: these are plain values; unknown fields in a request are refused, unknown fields in a reply are ignored.
 
-The control API drives *simulated phones* (`999` + 9 digits) and *faults*. It never shows the contents of a stanza.
+The control API drives *simulated phones* (`999` + 9 digits) and *faults*. It shows what a phone has read and written, as
+a person who holds it would see it, and never the contents of a stanza.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -25,6 +26,11 @@ Number: TypeAlias = Annotated[str, Meta(pattern="^[0-9]{7,15}$", description="a 
 DeviceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=98, description="a companion's device number")]
 Code: TypeAlias = Annotated[int, Meta(ge=100, le=999)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+MessageId: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="a message's id, as its sender made it")]
+Tenant: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="whom the account belongs to")]
+
+MAX_PAGE: Final = 1000
+"""Most rows of a log that are shown at once."""
 
 
 class FaultName(StrEnum):
@@ -60,11 +66,23 @@ class _Reply(Struct, frozen=True):
     """A reply: readers ignore what they do not know."""
 
 
+class Persona(StrEnum):
+    """How a phone behaves of its own accord: `silent` only reads; `echo` answers each text with the same text, once."""
+
+    SILENT = "silent"
+    ECHO = "echo"
+
+
 class AccountRequest(_Request, frozen=True):
-    """Create an account with its simulated phone. Without `number` the sandbox takes the next free one."""
+    """Create an account with its simulated phone. Without `number` the sandbox takes the next free one.
+
+    Accounts of one `tenant` do not see those of another; those without one see each other.
+    """
 
     number: Number | None = None
     name: Annotated[str, Meta(max_length=100)] | None = None
+    tenant: Tenant | None = None
+    persona: Persona = Persona.SILENT
 
 
 class ScanRequest(_Request, frozen=True):
@@ -186,13 +204,19 @@ class Device(_Reply, frozen=True):
 
 
 class Account(_Reply, frozen=True):
-    """An account: its number (digits), its hidden id's user part, its push name. `created_at` in unix ms."""
+    """An account: its number (digits), its hidden id's user part, its push name. `created_at` in unix ms.
+
+    `is_online` and `persona` are the phone's.
+    """
 
     number: str
     lid: str
     name: str | None
     created_at: int
     devices: list[Device]
+    tenant: str | None = None
+    is_online: bool = True
+    persona: str = Persona.SILENT
 
 
 class Accounts(_Reply, frozen=True):
@@ -237,6 +261,188 @@ class DeviceConnection(_Reply, frozen=True):
     logins: int
     queued: int
     stanzas: list[Stanza]
+
+
+# people: what a phone is told to do
+
+
+class MessageRequest(_Request, frozen=True):
+    """Let a phone send something: `body` is what the gateway's own API takes (`{"type": "text", "text": ...}`).
+
+    `to` is an account's number, `id` the message's id; without it the phone makes one. What `body` refers to
+    (`reply_to`, `message_id`) is a message of that chat, by id.
+    """
+
+    to: Number
+    body: dict[str, Any]
+    id: MessageId | None = None
+
+
+class ReplyRequest(_Request, frozen=True):
+    """Answer a message of a chat with a text that quotes it."""
+
+    to: Number
+    message_id: MessageId
+    text: Annotated[str, Meta(min_length=1, max_length=65_536)]
+
+
+class VoteRequest(_Request, frozen=True):
+    """Vote in a poll of a chat; no options withdraw the vote."""
+
+    to: Number
+    message_id: MessageId
+    options: Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=12)]
+
+
+class MessageQueued(_Reply, frozen=True):
+    """The phone will send it; the log of what it sent says when it has."""
+
+    id: str
+
+
+class ReadRequest(_Request, frozen=True):
+    """Read a chat: the messages of those ids, or with none everything unread."""
+
+    chat: Number
+    ids: Annotated[list[MessageId], Meta(max_length=256)] = []
+
+
+class TypingRequest(_Request, frozen=True):
+    """Show a chat that its owner types or records, or does so no more."""
+
+    to: Number
+    state: Literal["composing", "recording", "paused"] = "composing"
+
+
+class OnlineRequest(_Request, frozen=True):
+    """Take a phone off the network, or back on it. Meanwhile what is for it, and what it is to do, waits."""
+
+    online: bool
+
+
+class PersonaRequest(_Request, frozen=True):
+    """Give a phone another persona."""
+
+    persona: Persona
+
+
+class BurstRequest(_Request, frozen=True):
+    """Send `count` texts to one number, `rate` of them a second (unset: as fast as it goes).
+
+    The texts are `text` (default `burst`), a blank, and a number from 1 to `count`.
+    """
+
+    to: Number
+    count: Annotated[int, Meta(ge=1, le=1_000_000)]
+    rate: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+    text: Annotated[str, Meta(min_length=1, max_length=1000)] = "burst"
+
+
+class Burst(_Reply, frozen=True):
+    """A burst as it stands; it is over when `done` is `count`. `started_at` in unix ms."""
+
+    id: int
+    to: str
+    count: int
+    done: int
+    rate: float | None
+    text: str
+    started_at: int
+
+
+class Bursts(_Reply, frozen=True):
+    """A phone's last bursts, oldest first."""
+
+    data: list[Burst]
+
+
+class ReceivedMessage(_Reply, frozen=True):
+    """One ciphertext that reached a phone, and what became of it.
+
+    `verdict` is `read`, `duplicate` (the very ciphertext was read before) or `undecryptable` (`reason` says why). An
+    `id` that is `read` twice was encrypted twice. `number`, `lid` and `device` are the sender's; `chat` is the number
+    of the person whom the chat is with; `is_own`: a companion of this very account sent it. `t` is the message's time
+    in unix seconds, `at` when it was read in unix ms, `count` how often it was asked for again.
+    """
+
+    position: int
+    id: str
+    chat: str
+    number: str
+    lid: str
+    device: int
+    is_own: bool
+    kind: str
+    text: str | None
+    body: dict[str, Any] | None
+    ciphertext_sha256: str
+    verdict: str
+    reason: str | None
+    count: int
+    t: int
+    at: int
+
+
+class ReceivedMessages(_Reply, frozen=True):
+    """What reached a phone, in order; ask on with `after` = the last position."""
+
+    data: list[ReceivedMessage]
+
+
+class Receipt(_Reply, frozen=True):
+    """That a device has a message: `kind` is `delivered`, `read`, `played` or `retry`; `at` in unix ms, the first."""
+
+    number: str
+    device: int
+    kind: str
+    at: int
+
+
+class SentMessage(_Reply, frozen=True):
+    """A message that a phone was told to send. `acked_at` (unix ms) and `t` (unix s) are there once the server took it.
+
+    `error` is the code with which the server refused it, `failure` why it was never sent.
+    """
+
+    position: int
+    id: str
+    to: str
+    kind: str
+    text: str | None
+    body: dict[str, Any] | None
+    queued_at: int
+    acked_at: int | None
+    t: int | None
+    error: int | None
+    failure: str | None
+    receipts: list[Receipt]
+
+
+class SentMessages(_Reply, frozen=True):
+    """What a phone sent, in order; ask on with `after` = the last position."""
+
+    data: list[SentMessage]
+
+
+class ChatState(_Reply, frozen=True):
+    """What a phone was shown of somebody: `composing`, `recording`, `paused`, `available` or `unavailable`."""
+
+    number: str
+    device: int
+    state: str
+    at: int
+
+
+class ChatStates(_Reply, frozen=True):
+    """The last ones a phone was shown, oldest first; forgotten when the sandbox ends."""
+
+    data: list[ChatState]
+
+
+class Switches(_Request, frozen=True):
+    """The switches that are on: how the server behaves where the real one is not known."""
+
+    names: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=64)]
 
 
 class ErrorDetail(_Reply, frozen=True):
