@@ -2,8 +2,8 @@
 
 Rule: these are plain values; unknown fields in a request are refused, unknown fields in a reply are ignored.
 
-The control API drives *simulated phones* (`999` + 9 digits) and *faults*. It shows what a phone has read and written, as
-a person who holds it would see it, and never the contents of a stanza.
+The control API drives *simulated phones* (`999` + 9 digits) and *faults*. It shows what a phone has read and written,
+as a person who holds it would see it, and never the contents of a stanza.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Number: TypeAlias = Annotated[str, Meta(pattern="^[0-9]{7,15}$", description="a 
 DeviceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=98, description="a companion's device number")]
 Code: TypeAlias = Annotated[int, Meta(ge=100, le=999)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
-MessageId: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="a message's id, as its sender made it")]
+MessageId: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="a message's id")]
 Tenant: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="whom the account belongs to")]
 
 MAX_PAGE: Final = 1000
