@@ -92,9 +92,18 @@ class State:
         """Close the file."""
         self._db.close()
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database itself, for the tables that other rooms of the sandbox keep in it."""
+        return self._db
+
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Cursor]:
+    def writing(self) -> Iterator[sqlite3.Cursor]:
+        """One transaction: all of it is kept or none. Inside another one it is a part of that."""
         cursor = self._db.cursor()
+        if self._db.in_transaction:
+            yield cursor
+            return
         cursor.execute("BEGIN IMMEDIATE")
         try:
             yield cursor
@@ -111,18 +120,18 @@ class State:
         if row is not None:
             return bytes(row[0])
         value = make()
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute("INSERT INTO secrets VALUES (?, ?)", (name, value))
         return value
 
     def replace_secret(self, name: str, value: bytes) -> None:
         """Keep other bytes under that name."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (name, value))
 
     def count(self, name: str) -> int:
         """Count one up under that name; the first answer is 1."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             row = cursor.execute(
                 "INSERT INTO counters VALUES (?, 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value",
                 (name,),
@@ -142,7 +151,7 @@ class State:
             account.registration_id,
             account.created_at,
         )
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute(
                 "INSERT INTO accounts (number, lid, name, identity, raw_id, registration_id, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -175,7 +184,7 @@ class State:
 
     def rename(self, number: str, name: str) -> None:
         """Give an account another push name."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute("UPDATE accounts SET name = ? WHERE number = ?", (name, number))
 
     def next_key_index(self, number: str) -> int:
@@ -187,7 +196,7 @@ class State:
         return self._use_up("next_prekey_id", number)
 
     def _use_up(self, column: str, number: str) -> int:
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             row = cursor.execute(
                 f"UPDATE accounts SET {column} = {column} + 1 WHERE number = ? RETURNING {column} - 1",  # noqa: S608 -- the column is this class's own text
                 (number,),
@@ -209,7 +218,7 @@ class State:
             *(companion.public.identity, companion.public.registration_id, skey.key_id, skey.public, skey.signature),
             *(companion.signed_identity, companion.routing_info, companion.linked_at),
         )
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute(
                 "INSERT INTO devices (number, device, key_index, noise, identity, registration_id, skey_id, skey,"
                 " skey_signature, signed_identity, routing_info, linked_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -222,7 +231,7 @@ class State:
 
     def unlink(self, row: int) -> None:
         """Forget a companion with its prekeys and queue."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute("DELETE FROM devices WHERE row = ?", (row,))
 
     def companion(self, number: str, device: int) -> Companion | None:
@@ -250,7 +259,7 @@ class State:
 
     def set_signed_prekey(self, row: int, skey: PublicSignedPrekey) -> None:
         """Replace a companion's signed prekey."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute(
                 "UPDATE devices SET skey_id = ?, skey = ?, skey_signature = ? WHERE row = ?",
                 (skey.key_id, skey.public, skey.signature, row),
@@ -261,7 +270,7 @@ class State:
 
         A key that is known already stays as it is, used or not; another key under a known id replaces it, unused.
         """
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             known = cursor.execute("SELECT count(*) FROM prekeys WHERE device = ?", (row,)).fetchone()[0]
             if known + len(prekeys) > MAX_PREKEYS:
                 return False
@@ -289,7 +298,7 @@ class State:
 
     def take_prekey(self, row: int) -> tuple[int, bytes] | None:
         """Use up the oldest one-time prekey; it is never given again."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             found = cursor.execute(
                 "SELECT key_id, public FROM prekeys WHERE device = ? AND is_taken = 0 ORDER BY key_id LIMIT 1", (row,)
             ).fetchone()
@@ -301,7 +310,7 @@ class State:
 
     def enqueue(self, row: int, kind: str, stanza_id: str, stanza: bytes) -> int:
         """Keep a stanza until the device acknowledges it; return its position. The oldest beyond `MAX_QUEUED` go."""
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute(
                 "INSERT INTO queue (device, kind, id, stanza) VALUES (?,?,?,?)", (row, kind, stanza_id, stanza)
             )
@@ -328,7 +337,7 @@ class State:
         """Forget a stanza that the device has acknowledged."""
         if not self.count_queued(row):
             return
-        with self._writing() as cursor:
+        with self.writing() as cursor:
             cursor.execute("DELETE FROM queue WHERE device = ? AND kind = ? AND id = ?", (row, kind, stanza_id))
 
 
