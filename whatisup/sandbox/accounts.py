@@ -26,7 +26,8 @@ class Account:
     """A person: phone number, hidden id, push name, and the phone's own keys.
 
     `identity` is the phone's identity key pair, which signs the account's companions. `raw_id` is the random number
-    (32 bits) that every companion's identity repeats. `created_at` is in unix milliseconds.
+    (32 bits) that every companion's identity repeats. `created_at` is in unix milliseconds. Accounts of different
+    tenants do not exist for each other; those of no tenant are a tenant of their own.
     """
 
     number: str
@@ -36,6 +37,7 @@ class Account:
     raw_id: int
     registration_id: int
     created_at: int
+    tenant: str | None = None
 
     @property
     def pn_jid(self) -> Jid:

@@ -23,6 +23,7 @@ from whatisup.sandbox.accounts import Companion, device_hash
 from whatisup.sandbox.authority import Authority
 from whatisup.sandbox.entropy import Seed, Stream
 from whatisup.sandbox.faults import Faults, Target
+from whatisup.sandbox.router import Nobody, PhonePort, Router
 from whatisup.sandbox.session import Compression, Session
 from whatisup.sandbox.state import State
 from whatisup.wire import Node, decode_node, encode_node
@@ -122,6 +123,8 @@ class Hub:
         self.compression = compression
         self.clock = clock or Clock()
         self.faults = Faults()
+        self.people: PhonePort = Nobody()
+        self.router = Router(self)
         self.run = state.count("runs")
         self._serial = 0
         self._clients: dict[int, Client] = {}
