@@ -55,7 +55,7 @@ bench: dev-env ## memory, CPU and resume times of 1, 50 and 200 instances
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: proto
-proto: run-env ## regenerate whatisup/wire/whatsapp_pb2 from its .proto
+proto: run-env ## regenerate the protobuf code of whatisup/wire and whatisup/e2ee from its .proto
 	@sh .ci/proto
 
 .PHONY: constraints
