@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from xeddsa import bindings as xeddsa
@@ -32,6 +32,7 @@ Entropy: TypeAlias = Callable[[int], bytes]
 KEY_LENGTH: Final = 32
 SIGNATURE_LENGTH: Final = 64
 GCM_TAG_LENGTH: Final = 16
+AES_BLOCK_LENGTH: Final = 16
 _SHA256: Final = SHA256()
 _SIGN_BIT: Final = 0x80
 
@@ -67,9 +68,10 @@ def x25519(private: bytes, public: bytes) -> bytes:
 
     Raises `RemoteProtocolError` for a public key of another length or of small order (an all-zero secret).
     """
+    # Not cryptography's: its key objects derive a public key first, which doubles the cost.
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
+        return xeddsa.x25519(private, public)
+    except (ValueError, xeddsa.XEdDSAException):
         raise RemoteProtocolError("the peer's public key gives no shared secret") from None
 
 
@@ -137,6 +139,28 @@ def aes_ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
     """Encrypt or decrypt (the same thing) with AES in counter mode: key 32 bytes, initial counter block 16."""
     cipher = Cipher(AES(key), CTR(iv)).encryptor()
     return cipher.update(data) + cipher.finalize()
+
+
+def aes_cbc_encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
+    """Encrypt with AES in CBC mode, padded as PKCS#7 says (1 to 16 bytes): key 32 bytes, IV 16."""
+    padding = AES_BLOCK_LENGTH - len(plaintext) % AES_BLOCK_LENGTH
+    cipher = Cipher(AES(key), CBC(iv)).encryptor()
+    return cipher.update(plaintext + bytes((padding,)) * padding) + cipher.finalize()
+
+
+def aes_cbc_decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+    """Decrypt what `aes_cbc_encrypt` made. CBC proves nothing: check a MAC or a signature first.
+
+    Raises `AuthenticationFailed` for a length that is no multiple of 16 and for padding that PKCS#7 does not make.
+    """
+    if not ciphertext or len(ciphertext) % AES_BLOCK_LENGTH:
+        raise AuthenticationFailed("a ciphertext is not whole blocks")
+    cipher = Cipher(AES(key), CBC(iv)).decryptor()
+    padded = cipher.update(ciphertext) + cipher.finalize()
+    padding = padded[-1]
+    if not 0 < padding <= AES_BLOCK_LENGTH or padded[-padding:] != padded[-1:] * padding:
+        raise AuthenticationFailed("a ciphertext was not made with this key")
+    return padded[:-padding]
 
 
 def pbkdf2_sha256(password: bytes, salt: bytes, iterations: int, length: int) -> bytes:
