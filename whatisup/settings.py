@@ -185,9 +185,7 @@ SETTINGS: tuple[Setting, ...] = (
         _number(0, 10_000),
         "resends that one chat's retry receipts get a minute; 0 = no limit",
     ),
-    Setting(
-        "RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once before that"
-    ),
+    Setting("RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once before that"),
 )
 
 
