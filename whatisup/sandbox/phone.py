@@ -26,7 +26,8 @@ from whatisup.protocol.prekeys import PublicIdentity, PublicSignedPrekey
 from whatisup.sandbox.accounts import Account
 
 PLATFORM: Final = "android"
-_SIGNED_PREKEY_ID: Final = 1
+SIGNED_PREKEY_ID: Final = 1
+"""The only signed prekey a phone ever has."""
 
 
 def _derived(account: Account, what: str) -> KeyPair:
@@ -35,10 +36,15 @@ def _derived(account: Account, what: str) -> KeyPair:
 
 def public_identity(account: Account, entropy: Entropy) -> PublicIdentity:
     """Return what the phone shows to those who start a session with it."""
-    pair = _derived(account, "signed prekey")
+    pair = signed_prekey(account)
     signature = xeddsa_sign(account.identity.private, KEY_TYPE + pair.public, entropy)
-    skey = PublicSignedPrekey(_SIGNED_PREKEY_ID, pair.public, signature)
+    skey = PublicSignedPrekey(SIGNED_PREKEY_ID, pair.public, signature)
     return PublicIdentity(account.registration_id, account.identity.public, skey)
+
+
+def signed_prekey(account: Account) -> KeyPair:
+    """Return the phone's signed prekey, which its identity fixes."""
+    return _derived(account, "signed prekey")
 
 
 def one_time_prekey(account: Account, key_id: int) -> KeyPair:

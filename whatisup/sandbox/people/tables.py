@@ -1,0 +1,193 @@
+"""What people remember, in the sandbox's own file: their keys, what they still have to do, what they read and sent.
+
+Rule: what a phone was given is in here before its sender is told so, and leaves in the very transaction that holds what
+the phone made of it. So a killed sandbox reads nothing twice and forgets nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from whatisup.control import Persona
+from whatisup.sandbox.state import State
+
+MAX_WAITING: Final = 10_000
+"""How much waits for one phone: older stanzas give way, further tasks are refused."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS people_phones (
+    number TEXT PRIMARY KEY REFERENCES accounts ON DELETE CASCADE, is_online INTEGER NOT NULL, persona TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS people_keys (
+    number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+    value BLOB NOT NULL, PRIMARY KEY (number, kind, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS people_work (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    is_held INTEGER NOT NULL, is_stanza INTEGER NOT NULL, item BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS people_work_due ON people_work (is_held, position);
+CREATE INDEX IF NOT EXISTS people_work_of ON people_work (number, position);
+CREATE TABLE IF NOT EXISTS people_received (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    id TEXT NOT NULL, chat TEXT NOT NULL, author TEXT NOT NULL, lid TEXT NOT NULL, device INTEGER NOT NULL,
+    is_own INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT, sha256 BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT,
+    count INTEGER NOT NULL, t INTEGER NOT NULL, at INTEGER NOT NULL, is_seen INTEGER NOT NULL, message BLOB, secret BLOB
+);
+CREATE INDEX IF NOT EXISTS people_received_of ON people_received (number, position);
+CREATE INDEX IF NOT EXISTS people_received_id ON people_received (number, id);
+CREATE INDEX IF NOT EXISTS people_received_hash ON people_received (number, sha256);
+CREATE TABLE IF NOT EXISTS people_sent (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    id TEXT NOT NULL, chat TEXT NOT NULL, kind TEXT NOT NULL, body TEXT, queued_at INTEGER NOT NULL,
+    acked_at INTEGER, t INTEGER, error INTEGER, failure TEXT, message BLOB, stanza BLOB, secret BLOB,
+    UNIQUE (number, id)
+);
+CREATE INDEX IF NOT EXISTS people_sent_of ON people_sent (number, position);
+CREATE TABLE IF NOT EXISTS people_receipts (
+    number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE, id TEXT NOT NULL, reader TEXT NOT NULL,
+    device INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (number, id, reader, device, kind)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS people_bursts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    chat TEXT NOT NULL, count INTEGER NOT NULL, done INTEGER NOT NULL, rate REAL, text TEXT NOT NULL,
+    started_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS people_bursts_of ON people_bursts (number, id);
+"""
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of this room where they are missing."""
+    connection.executescript(_SCHEMA)
+
+
+class Keys:
+    """One phone's Signal state: bytes by kind and name."""
+
+    __slots__ = ("_db", "_number")
+
+    def __init__(self, connection: sqlite3.Connection, number: str) -> None:
+        self._db = connection
+        self._number = number
+
+    def get(self, kind: str, name: str) -> bytes | None:
+        """Return what is kept under that kind and name."""
+        row = self._db.execute(
+            "SELECT value FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, kind: str, name: str, value: bytes) -> None:
+        """Keep these bytes instead."""
+        self._db.execute("INSERT OR REPLACE INTO people_keys VALUES (?, ?, ?, ?)", (self._number, kind, name, value))
+
+    def delete(self, kind: str, name: str) -> None:
+        """Keep nothing there."""
+        self._db.execute(
+            "DELETE FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
+        )
+
+    def names(self, kind: str, prefix: str = "") -> list[str]:
+        """Return the names of a kind that begin so, in order."""
+        rows = self._db.execute(
+            "SELECT name FROM people_keys WHERE number = ? AND kind = ? AND substr(name, 1, ?) = ? ORDER BY name",
+            (self._number, kind, len(prefix), prefix),
+        )
+        return [name for (name,) in rows]
+
+    def clear(self, *kinds: str) -> None:
+        """Keep nothing of these kinds."""
+        for kind in kinds:
+            self._db.execute("DELETE FROM people_keys WHERE number = ? AND kind = ?", (self._number, kind))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Work:
+    """Something that a phone has to do: an encoded stanza to take, or a task of its script."""
+
+    position: int
+    number: str
+    is_stanza: bool
+    item: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneSettings:
+    """How a phone is set up."""
+
+    is_online: bool = True
+    persona: Persona = Persona.SILENT
+
+
+class Desk:
+    """What waits for the phones, in the order in which it came; and how each of them is set up."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._db = state.connection
+
+    def settings(self, number: str) -> PhoneSettings:
+        """Return how a phone is set up."""
+        row = self._db.execute("SELECT is_online, persona FROM people_phones WHERE number = ?", (number,)).fetchone()
+        return PhoneSettings() if row is None else PhoneSettings(bool(row[0]), Persona(row[1]))
+
+    def set_up(self, number: str, settings: PhoneSettings) -> None:
+        """Set a phone up; what waits for it is held while it is offline."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO people_phones VALUES (?, ?, ?)",
+                (number, settings.is_online, settings.persona),
+            )
+            cursor.execute("UPDATE people_work SET is_held = ? WHERE number = ?", (not settings.is_online, number))
+
+    def add(self, number: str, item: bytes, *, is_stanza: bool) -> bool:
+        """Let something wait for a phone; False where too much does. The oldest stanzas give way to newer ones."""
+        with self._state.writing() as cursor:
+            if self._is_full(number) and not self._make_room(cursor, number, is_stanza=is_stanza):
+                return False
+            is_held = not self.settings(number).is_online
+            cursor.execute(
+                "INSERT INTO people_work (number, is_held, is_stanza, item) VALUES (?, ?, ?, ?)",
+                (number, is_held, is_stanza, item),
+            )
+        return True
+
+    def _is_full(self, number: str) -> bool:
+        row = self._db.execute(
+            "SELECT 1 FROM people_work WHERE number = ? LIMIT 1 OFFSET ?", (number, MAX_WAITING - 1)
+        ).fetchone()
+        return row is not None
+
+    def _make_room(self, cursor: sqlite3.Cursor, number: str, *, is_stanza: bool) -> bool:
+        if is_stanza:
+            cursor.execute(
+                "DELETE FROM people_work WHERE position = (SELECT position FROM people_work"
+                " WHERE number = ? AND is_stanza ORDER BY position LIMIT 1)",
+                (number,),
+            )
+        return is_stanza
+
+    def count(self, number: str) -> int:
+        """Return how much waits for a phone."""
+        return int(self._db.execute("SELECT count(*) FROM people_work WHERE number = ?", (number,)).fetchone()[0])
+
+    def due(self, limit: int) -> list[Work]:
+        """Return what phones that are online have to do next."""
+        return list(self._due(limit))
+
+    def _due(self, limit: int) -> Iterator[Work]:
+        rows = self._db.execute(
+            "SELECT position, number, is_stanza, item FROM people_work WHERE is_held = 0 ORDER BY position LIMIT ?",
+            (limit,),
+        )
+        for position, number, is_stanza, item in rows:
+            yield Work(position, number, bool(is_stanza), item)
+
+    def done(self, work: Work) -> None:
+        """Forget what a phone has done."""
+        self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,))
