@@ -135,6 +135,31 @@ def verify_device(reply: bytes, companion_identity: bytes, account_public: bytes
     return signed.SerializeToString()
 
 
+def is_device_of(signed_identity: bytes, device_identity: bytes, account_key: bytes | None) -> bool:
+    """Whether a serialized ADVSignedDeviceIdentity binds a device's identity (32 bytes) to an account, both ways.
+
+    `account_key` (32 bytes) is the phone's identity where it is known; else the one inside the proof is taken.
+    Official clients check this; whatsmeow and Baileys do not.
+    """
+    try:
+        signed = proto.parse(proto.ADVSignedDeviceIdentity, signed_identity)
+        details = proto.parse(proto.ADVDeviceIdentity, signed.details)
+    except RemoteProtocolError:
+        return False
+    inside = signed.accountSignatureKey
+    key = account_key or inside
+    if len(key) != KEY_LENGTH or (inside and inside != key):
+        return False
+    account_prefix = HOSTED_PREFIX if details.deviceType == proto.HOSTED else ACCOUNT_PREFIX
+    by_account = account_prefix + signed.details + device_identity
+    by_device = DEVICE_PREFIX + signed.details + device_identity + key
+    return (
+        len(signed.accountSignature) == len(signed.deviceSignature) == SIGNATURE_LENGTH
+        and xeddsa_verify(key, by_account, signed.accountSignature)
+        and xeddsa_verify(device_identity, by_device, signed.deviceSignature)
+    )
+
+
 _M = TypeVar("_M", bound=Message)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 
 from whatisup.crypto import Entropy
 from whatisup.errors import LocalProtocolError, RemoteProtocolError
+from whatisup.jid import Jid
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import Account, Credentials, SignedPrekey
 from whatisup.protocol.dialogue.exchange import Exchange, as_is
@@ -30,6 +31,7 @@ from whatisup.protocol.dialogue.keepalive import Beat, Keepalive
 from whatisup.protocol.dialogue.login import Login
 from whatisup.protocol.dialogue.offline import OfflineQueue
 from whatisup.protocol.dialogue.pairing import Pairing
+from whatisup.protocol.dialogue.queries import Queries
 from whatisup.protocol.dialogue.stock import PrekeyStock
 from whatisup.protocol.events import (
     Closed,
@@ -109,6 +111,7 @@ class Connection:
         "_payload",
         "_phase",
         "_phase_ends_at",
+        "_queries",
         "_stock",
     )
 
@@ -135,7 +138,8 @@ class Connection:
         self._keepalive = Keepalive(entropy, now)
         self._stock = PrekeyStock(exchange, PublicIdentity.of(credentials))
         self._offline = OfflineQueue(exchange)
-        self._inbound = Inbound(exchange, self._offline)
+        self._inbound = Inbound(exchange, self._offline, account)
+        self._queries = Queries(exchange)
         self._pairing: Pairing | None = None
         self._login: Login | None = None
         if account is None:
@@ -292,6 +296,37 @@ class Connection:
         """Whether `pair-device` has arrived and nobody has paired yet."""
         return self._phase is Phase.OPENING and self._pairing is not None and self._pairing.is_offered
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server's queue of what came while we were away is not over yet: nothing new should be sent."""
+        return self._phase is not Phase.CLOSED and self._offline.is_draining
+
+    def send(self, nodes: Sequence[Node], now: float) -> None:
+        """Send stanzas as they are, in this order: messages, receipts, acks, presence. Commit what they say before."""
+        if self._command(now, logged_in=True):
+            for node in nodes:
+                self._exchange.send(node)
+
+    def query_devices(self, users: Sequence[Jid], now: float) -> None:
+        """Ask for the devices of users (without device); one `DevicesAnswered` follows, also on failure."""
+        if self._command(now, logged_in=True):
+            self._queries.devices(users)
+
+    def fetch_bundles(self, devices: Sequence[Jid], now: float, *, is_identity_change: bool = False) -> None:
+        """Ask for what starts sessions with devices; one `BundlesAnswered` follows, also on failure."""
+        if self._command(now, logged_in=True):
+            self._queries.bundles(devices, is_identity_change=is_identity_change)
+
+    def check_contacts(self, numbers: Sequence[str], now: float) -> None:
+        """Ask which numbers (digits) are on the network; one `ContactsChecked` follows, also on failure."""
+        if self._command(now, logged_in=True):
+            self._queries.contacts(numbers)
+
+    def issue_token(self, user: Jid, unix_t: int, now: float) -> None:
+        """Issue a privacy token of `unix_t` to a contact; one `TokenIssued` follows, also on failure."""
+        if self._command(now, logged_in=True):
+            self._queries.issue_token(user, unix_t)
+
     def request_linking_code(self, phone: str, secret: LinkingSecret, now: float) -> None:
         """Ask for a linking code to be accepted for a phone (digits); `LinkingCodeAccepted` or `-Refused` follows."""
         if self._command(now):
@@ -389,9 +424,12 @@ class Connection:
     def _on_success(self, node: Node) -> None:
         if self._login is None:
             raise RemoteProtocolError("success without a login")
+        success = parse_success(node)
         self._enter(Phase.LOGGED_IN, None)
         self._offline.begin()
-        self._login.accepted(parse_success(node))
+        if success.lid is not None:
+            self._inbound.known_as(success.lid)
+        self._login.accepted(success)
 
     def _on_notification(self, node: Node) -> None:
         if self._pairing is not None and self._pairing.noticed(node):
@@ -439,7 +477,7 @@ _Handler = Callable[[Connection, Node], None]
 
 _HANDLERS: Final[Mapping[str, tuple[_Handler, frozenset[Phase]]]] = {
     "iq": (Connection._on_iq, _ANY),
-    "ack": (lambda _self, _node: None, _ANY),  # nothing that we send in this release waits for one
+    "ack": (lambda self, node: self._inbound.ack(node), _LOGGED_IN),
     "success": (Connection._on_success, _OPENING),
     "failure": (lambda self, node: self._end(parse_failure(node)), _ANY),
     "stream:error": (lambda self, node: self._end(parse_stream_error(node)), _ANY),
@@ -447,6 +485,7 @@ _HANDLERS: Final[Mapping[str, tuple[_Handler, frozenset[Phase]]]] = {
     "ib": (lambda self, node: self._inbound.notices(node), _ANY),
     "notification": (Connection._on_notification, _ANY),
     "message": (lambda self, node: self._inbound.message(node), _LOGGED_IN),
+    "receipt": (lambda self, node: self._inbound.receipt(node), _LOGGED_IN),
 }
 """Which tag is handled how, and in which phases it is legal."""
 

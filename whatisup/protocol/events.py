@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from whatisup.jid import Jid
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import Account
+from whatisup.protocol.stanzas.ack import MessageAck
+from whatisup.protocol.stanzas.keys import Bundle
+from whatisup.protocol.stanzas.message import Envelope
+from whatisup.protocol.stanzas.receipt import Receipt
+from whatisup.protocol.stanzas.usync import ContactFound, UserDevices
 from whatisup.wire import Node
 
 
@@ -206,6 +211,78 @@ class DowngradeWarned(Event):
     """A phone that cannot link devices scanned the code: warn, the user may scan again."""
 
 
+# Messages
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(Event):
+    """A message: commit what it says, then `send` the answers; it stays on the server's queue until then.
+
+    `envelope` is None where it could not be read (poison: record, then `build_ack`). `size` is what it holds
+    in memory, roughly, in bytes. `replies` is at most the wish for the next offline window.
+    """
+
+    node: Node
+    envelope: Envelope | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAcked(Event):
+    """The server has a message of ours, or refuses it."""
+
+    ack: MessageAck
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptReceived(Event):
+    """A receipt; transmitting acknowledges it. One that cannot be read is a `StanzaReceived`."""
+
+    receipt: Receipt
+    node: Node
+
+
+# Answers to what the owner asked. `failure` is None, the server's code, 408 where it did not answer, or 503 where too
+# much was asked at once. After the connection's end none follows: `Closed` says it for all.
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesAnswered(Event):
+    """The devices of those `asked` for; who is missing was not told."""
+
+    asked: tuple[Jid, ...]
+    found: tuple[UserDevices, ...] = ()
+    failure: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesAnswered(Event):
+    """The bundles of the devices `asked` for, signatures checked, device identities not; `refused` says why not."""
+
+    asked: tuple[Jid, ...]
+    found: tuple[tuple[Jid, Bundle], ...] = ()
+    failure: int | None = None
+    refused: tuple[tuple[Jid, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactsChecked(Event):
+    """Which of the numbers (digits) are on the network; who is missing was not told."""
+
+    asked: tuple[str, ...]
+    found: tuple[ContactFound, ...] = ()
+    failure: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIssued(Event):
+    """Whether a privacy token of `unix_t` was issued to `user`."""
+
+    user: Jid
+    unix_t: int
+    ok: bool
+
+
 # Stanzas
 
 
@@ -218,7 +295,7 @@ class NotificationReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class StanzaReceived(Event):
-    """Any other stanza; transmitting acknowledges it, except a `message`, which stays on the server's queue."""
+    """Any other stanza, or a receipt that cannot be read; transmitting acknowledges it where it wants that."""
 
     node: Node
 

@@ -14,12 +14,63 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from whatisup.crypto import KEY_LENGTH, SIGNATURE_LENGTH, constant_time_equal
+from whatisup.crypto import constant_time_equal
+from whatisup.e2ee import PeerBundle
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import SERVER, Jid
-from whatisup.protocol.credentials import KEY_TYPE, Credentials, SignedPrekey, is_signed_prekey
+from whatisup.protocol.adv import is_device_of
 from whatisup.protocol.stanzas.iq import ERROR_TEXTS, Attrs, Refusal, build_request, build_result
+from whatisup.protocol.stanzas.keys import (
+    Bundle,
+    PublicIdentity,
+    PublicSignedPrekey,
+    bytes_of,
+    check_signature,
+    identity_nodes,
+    key_id_bytes,
+    number,
+    parse_device_identity,
+    parse_identity,
+    parse_prekey,
+    parse_skey,
+    prekey_node,
+    skey_node,
+)
 from whatisup.wire import Node
+
+__all__ = [
+    "ENCRYPT_XMLNS",
+    "FIRST_UPLOAD",
+    "LOW",
+    "MAX_KEY_ID",
+    "REFILL",
+    "Bundle",
+    "Digest",
+    "PrekeyUpload",
+    "PublicIdentity",
+    "PublicSignedPrekey",
+    "build_bundle_query",
+    "build_bundles",
+    "build_count",
+    "build_count_query",
+    "build_digest",
+    "build_digest_query",
+    "build_low_notification",
+    "build_rotation",
+    "build_upload",
+    "digest_hash",
+    "is_low_notification",
+    "is_same_identity",
+    "is_upload",
+    "parse_bundle_query",
+    "parse_bundles",
+    "parse_count",
+    "parse_digest",
+    "parse_rotation",
+    "parse_upload",
+    "peer_bundle",
+    "verify_device_identity",
+]
 
 ENCRYPT_XMLNS: Final = "encrypt"
 FIRST_UPLOAD: Final = 812
@@ -31,36 +82,8 @@ LOW: Final = 5
 MAX_KEY_ID: Final = 2**24 - 1
 
 _MAX_PREKEYS: Final = 2048  # one upload; the clients send 812
+_MAX_DEVICES: Final = 8192  # one bundle query or answer
 _HASH_LENGTH: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class PublicSignedPrekey:
-    """A signed prekey as others see it: id (24 bits), public (32 bytes), signature (64 bytes)."""
-
-    key_id: int
-    public: bytes
-    signature: bytes
-
-    @classmethod
-    def of(cls, key: SignedPrekey) -> PublicSignedPrekey:
-        """Return the public half of a signed prekey."""
-        return cls(key.key_id, key.pair.public, key.signature)
-
-
-@dataclass(frozen=True, slots=True)
-class PublicIdentity:
-    """What a device shows beside one-time prekeys: registration id (32 bits), identity (32 bytes), signed prekey."""
-
-    registration_id: int
-    identity: bytes
-    signed_prekey: PublicSignedPrekey
-
-    @classmethod
-    def of(cls, credentials: Credentials) -> PublicIdentity:
-        """Return the public half of a device's credentials."""
-        signed_prekey = PublicSignedPrekey.of(credentials.signed_prekey)
-        return cls(credentials.registration_id, credentials.identity.public, signed_prekey)
 
 
 # Count
@@ -115,19 +138,19 @@ class PrekeyUpload:
 
 def build_upload(request_id: str, upload: PrekeyUpload) -> Node:
     """Hand the server more one-time prekeys."""
-    keys = tuple(_prekey(key_id, public) for key_id, public in upload.prekeys)
-    children = (*_identity(upload.identity), Node("list", {}, keys), _skey(upload.identity.signed_prekey))
+    keys = tuple(prekey_node(key_id, public) for key_id, public in upload.prekeys)
+    children = (*identity_nodes(upload.identity), Node("list", {}, keys), skey_node(upload.identity.signed_prekey))
     return build_request(request_id, "set", ENCRYPT_XMLNS, *children)
 
 
 def parse_upload(request: Node) -> PrekeyUpload:
     """Read an upload on the server's side, signature checked. Raises `RemoteProtocolError`."""
-    identity = _parse_identity(request)
+    identity = parse_identity(request)
     listed = request.child("list")
     keys = () if listed is None else listed.children("key")
     if not 0 < len(keys) <= _MAX_PREKEYS:
         raise RemoteProtocolError(f"an upload of {len(keys)} prekeys")
-    return PrekeyUpload(identity, tuple(_parse_prekey(key) for key in keys))
+    return PrekeyUpload(identity, tuple(parse_prekey(key) for key in keys))
 
 
 def is_upload(request: Node) -> bool:
@@ -164,9 +187,9 @@ def build_digest_query(request_id: str) -> Node:
 def build_digest(request: Node, identity: PublicIdentity, prekeys: Sequence[tuple[int, bytes]]) -> Node:
     """Answer what the server has; where it has nothing, refuse with 404 instead."""
     children = (
-        *_identity(identity),
-        _skey(identity.signed_prekey),
-        Node("list", {}, tuple(Node("id", {}, _key_id(key_id)) for key_id, _ in prekeys)),
+        *identity_nodes(identity),
+        skey_node(identity.signed_prekey),
+        Node("list", {}, tuple(Node("id", {}, key_id_bytes(key_id)) for key_id, _ in prekeys)),
         Node("hash", {}, digest_hash(identity, (public for _, public in prekeys))),
     )
     return build_result(request, Node("digest", {}, children))
@@ -180,9 +203,9 @@ def parse_digest(answer: Node) -> Digest:
     listed = digest.child("list")
     ids = () if listed is None else listed.children("id")
     return Digest(
-        _parse_identity(digest),
-        tuple(_number(node, 3) for node in ids),
-        _bytes_of(digest, "hash", _HASH_LENGTH),
+        parse_identity(digest),
+        tuple(number(node, 3) for node in ids),
+        bytes_of(digest, "hash", _HASH_LENGTH),
     )
 
 
@@ -201,7 +224,7 @@ def is_same_identity(digest: Digest, identity: PublicIdentity) -> bool:
 
 def build_rotation(request_id: str, key: PublicSignedPrekey) -> Node:
     """Replace our signed prekey on the server."""
-    return build_request(request_id, "set", ENCRYPT_XMLNS, Node("rotate", {}, (_skey(key),)))
+    return build_request(request_id, "set", ENCRYPT_XMLNS, Node("rotate", {}, (skey_node(key),)))
 
 
 def parse_rotation(request: Node, identity: bytes) -> PublicSignedPrekey:
@@ -209,24 +232,12 @@ def parse_rotation(request: Node, identity: bytes) -> PublicSignedPrekey:
     rotate = request.child("rotate")
     if rotate is None:
         raise RemoteProtocolError("no signed prekey to rotate to")
-    key = _parse_skey(rotate)
-    _check_signature(identity, key)
+    key = parse_skey(rotate)
+    check_signature(identity, key)
     return key
 
 
 # Bundles of other devices
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What starts a session with a device: `prekey` (id, public) is absent once the server has run out.
-
-    `device_identity` is the device's own proof (serialized ADVSignedDeviceIdentity) where the server sends it.
-    """
-
-    identity: PublicIdentity
-    prekey: tuple[int, bytes] | None
-    device_identity: bytes | None = None
 
 
 def build_bundle_query(request_id: str, devices: Sequence[Jid], *, is_identity_change: bool = False) -> Node:
@@ -241,7 +252,7 @@ def parse_bundle_query(request: Node) -> tuple[Jid, ...]:
     wanted = request.child("key")
     if wanted is None:
         raise RemoteProtocolError("a bundle query for nobody")
-    return tuple(_jid_of(user) for user in wanted.children("user"))
+    return tuple(_jid_of(user) for user in _bounded(wanted.children("user")))
 
 
 def build_bundles(request: Node, found: Sequence[tuple[Jid, Bundle | Refusal]]) -> Node:
@@ -257,17 +268,43 @@ def parse_bundles(answer: Node) -> tuple[tuple[Jid, Bundle | Refusal], ...]:
     listed = answer.child("list")
     if listed is None:
         raise RemoteProtocolError("bundles without their list")
-    return tuple((_jid_of(user), _parse_user(user)) for user in listed.children("user"))
+    return tuple((_jid_of(user), _parse_user(user)) for user in _bounded(listed.children("user")))
+
+
+def peer_bundle(bundle: Bundle) -> PeerBundle:
+    """Return a bundle as what a session is started from."""
+    skey = bundle.identity.signed_prekey
+    key_id, public = (None, None) if bundle.prekey is None else bundle.prekey
+    return PeerBundle(
+        bundle.identity.registration_id,
+        bundle.identity.identity,
+        skey.key_id,
+        skey.public,
+        skey.signature,
+        key_id,
+        public,
+    )
+
+
+def verify_device_identity(bundle: Bundle, *, account_key: bytes | None = None) -> bool:
+    """Whether a bundle's device belongs to the account it claims; also True where it carries no proof, as phones do.
+
+    `account_key` (32 bytes) is the identity of the user's phone, where we have it: the proof must be of that account.
+    Otherwise the proof only has to hold together.
+    """
+    if bundle.device_identity is None:
+        return True
+    return is_device_of(bundle.device_identity, bundle.identity.identity, account_key)
 
 
 def _user(jid: Jid, bundle: Bundle | Refusal) -> Node:
     if isinstance(bundle, Refusal):
         text = bundle.text or ERROR_TEXTS.get(bundle.code, "error")
         return Node("user", {"jid": jid}, (Node("error", {"code": str(bundle.code), "text": text}),))
-    children = [*_identity(bundle.identity)]
+    children = [*identity_nodes(bundle.identity)]
     if bundle.prekey is not None:
-        children.append(_prekey(*bundle.prekey))
-    children.append(_skey(bundle.identity.signed_prekey))
+        children.append(prekey_node(*bundle.prekey))
+    children.append(skey_node(bundle.identity.signed_prekey))
     if bundle.device_identity is not None:
         children.append(Node("device-identity", {}, bundle.device_identity))
     return Node("user", {"jid": jid}, tuple(children))
@@ -281,83 +318,17 @@ def _parse_user(user: Node) -> Bundle | Refusal:
     # whatsmeow also accepts the parts one level down.
     body = user.child("keys") or user
     try:
-        identity, key = _parse_identity(body), body.child("key")
-        prekey = None if key is None else _parse_prekey(key)
+        identity, key = parse_identity(body), body.child("key")
+        prekey = None if key is None else parse_prekey(key)
+        return Bundle(identity, prekey, parse_device_identity(user) or parse_device_identity(body))
     except RemoteProtocolError:
         return Refusal(500, "malformed-bundle")
-    device_identity = user.child("device-identity")
-    return Bundle(identity, prekey, None if device_identity is None else device_identity.bytes_content())
 
 
-# Shared parts
-
-
-def _key_id(key_id: int) -> bytes:
-    return key_id.to_bytes(3, "big")
-
-
-def _identity(identity: PublicIdentity) -> tuple[Node, Node, Node]:
-    return (
-        Node("registration", {}, identity.registration_id.to_bytes(4, "big")),
-        Node("type", {}, KEY_TYPE),
-        Node("identity", {}, identity.identity),
-    )
-
-
-def _parse_identity(body: Node) -> PublicIdentity:
-    registration = body.child("registration")
-    if registration is None or _bytes_of(body, "type", 1) != KEY_TYPE:
-        raise RemoteProtocolError("prekeys without a registration id or of an unknown type")
-    identity = PublicIdentity(_number(registration, 4), _bytes_of(body, "identity", KEY_LENGTH), _parse_skey(body))
-    _check_signature(identity.identity, identity.signed_prekey)
-    return identity
-
-
-def _skey(key: PublicSignedPrekey) -> Node:
-    children = (
-        Node("id", {}, _key_id(key.key_id)),
-        Node("value", {}, key.public),
-        Node("signature", {}, key.signature),
-    )
-    return Node("skey", {}, children)
-
-
-def _parse_skey(body: Node) -> PublicSignedPrekey:
-    skey = body.child("skey")
-    if skey is None:
-        raise RemoteProtocolError("a signed prekey is missing")
-    return PublicSignedPrekey(*_parse_prekey(skey), _bytes_of(skey, "signature", SIGNATURE_LENGTH))
-
-
-def _check_signature(identity: bytes, key: PublicSignedPrekey) -> None:
-    if not is_signed_prekey(identity, key.public, key.signature):
-        raise RemoteProtocolError("a signed prekey is not signed by its identity")
-
-
-def _prekey(key_id: int, public: bytes) -> Node:
-    return Node("key", {}, (Node("id", {}, _key_id(key_id)), Node("value", {}, public)))
-
-
-def _parse_prekey(key: Node) -> tuple[int, bytes]:
-    key_id = key.child("id")
-    if key_id is None:
-        raise RemoteProtocolError("a prekey without an id")
-    return _number(key_id, 3), _bytes_of(key, "value", KEY_LENGTH)
-
-
-def _number(node: Node, length: int) -> int:
-    content = node.bytes_content()
-    if len(content) != length:
-        raise RemoteProtocolError(f"<{node.tag[:32]}> does not have {length} bytes")
-    return int.from_bytes(content, "big")
-
-
-def _bytes_of(body: Node, tag: str, length: int) -> bytes:
-    child = body.child(tag)
-    content = b"" if child is None else child.bytes_content()
-    if len(content) != length:
-        raise RemoteProtocolError(f"<{tag}> does not have {length} bytes")
-    return content
+def _bounded(users: tuple[Node, ...]) -> tuple[Node, ...]:
+    if len(users) > _MAX_DEVICES:
+        raise RemoteProtocolError(f"bundles of {len(users)} devices at once")
+    return users
 
 
 def _jid_of(user: Node) -> Jid:

@@ -34,6 +34,11 @@ class OfflineQueue:
         """When the silence has lasted too long, in monotonic seconds; `None` before the login and after the end."""
         return self._deadline_at
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether a login was accepted and its queue is not over."""
+        return self._deadline_at is not None
+
     def begin(self) -> None:
         """Expect a queue: the login was accepted."""
         self._touch()

@@ -13,6 +13,7 @@ from typing import Final
 
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import Jid
+from whatisup.protocol.stanzas.iq import parse_unix
 from whatisup.wire import Node
 
 NEVER_ACKED: Final = frozenset({"iq", "ib", "ack", "presence", "chatstate", "success", "failure", "stream:error"})
@@ -29,6 +30,21 @@ class Ack:
     ack_class: str
     peer: Jid
     error: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAck:
+    """The server has message `id` for `chat` since `unix_t`, or refuses it with `error`.
+
+    `phash` is the server's hash of the devices the message should have been for, where ours differs.
+    """
+
+    id: str
+    chat: Jid
+    unix_t: int | None
+    error: int | None
+    phash: str | None
+    server_id: int | None = None
 
 
 def build_ack(stanza: Node, *, own: Jid | None = None, error: int | None = None) -> Node:
@@ -77,5 +93,20 @@ def parse_ack(node: Node) -> Ack:
     reader = node.reader()
     peer = reader.jid("to" if "to" in node.attrs else "from")
     ack = Ack(reader.string("id"), reader.string("class"), peer, reader.optional_integer("error"))
+    reader.check()
+    return ack
+
+
+def parse_message_ack(node: Node) -> MessageAck:
+    """Read the server's ack of a message of ours. Raises `RemoteProtocolError`."""
+    reader = node.reader()
+    ack = MessageAck(
+        reader.string("id"),
+        reader.jid("from"),
+        parse_unix(node),
+        reader.optional_integer("error"),
+        reader.optional_string("phash"),
+        reader.optional_integer("server_id"),
+    )
     reader.check()
     return ack
