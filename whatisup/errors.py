@@ -102,6 +102,14 @@ class InvalidTransition(CommandRefused):
         self.command, self.state, self.remedy = command, state, remedy
 
 
+class NotConnected(CommandRefused):
+    """A message was to be sent by an instance that has no session. `state` is the instance's."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"the instance is {state}: connect it before you send")
+        self.state = state
+
+
 class PairingEnded(CommandRefused):
     """Pairing ended while somebody waited for a QR or a code. `state` and `detail` are the instance's."""
 

@@ -6,7 +6,7 @@ wiping what has no owner any more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, bindparam, or_, select
 
@@ -37,6 +37,23 @@ def get(conn: Connection, vault: Vault, instance_id: str, kind: str, key: str) -
         return None
     data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
     return vault.open(data_key, "auth_state", "sealed", (kind, key), row.sealed)
+
+
+def load(
+    conn: Connection,
+    vault: Vault,
+    instance_id: str,
+    keys: Collection[tuple[str, str]],
+    prefixes: Collection[tuple[str, str]] = (),
+) -> dict[tuple[str, str], bytes | None]:
+    """Many pieces of auth state by (kind, name), None for each that is not there; a statement for each way of asking.
+
+    ("prekey", "17") is the private key of prekey 17. `prefixes` add every row of a kind whose name starts so.
+
+    Raises:
+        SealBroken: a row was moved here from elsewhere, or changed.
+    """
+    raise NotImplementedError
 
 
 def next_prekey_id(conn: Connection, _vault: Vault | None, instance_id: str) -> int:

@@ -12,6 +12,24 @@ from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
 from whatisup.lifecycle import Reason, State
+from whatisup.store.message_ops import (
+    AckMessage,
+    AddJob,
+    CloseOutbox,
+    FailMessage,
+    FailQueued,
+    FinishJob,
+    ForgetPrekeys,
+    IngestMessage,
+    KeepPoison,
+    LearnPair,
+    MessageOp,
+    NoteResend,
+    NoteUndecryptable,
+    RecordReceipt,
+    RememberCiphertexts,
+    SealMessages,
+)
 from whatisup.store.records import Event, Intent, Origin
 
 
@@ -133,6 +151,7 @@ Op: TypeAlias = (
     | SetIntent
     | Touch
     | MarkDeleted
+    | MessageOp
     | AppendEvent
     | AppendAudit
 )
@@ -142,6 +161,9 @@ _ROW_OVERHEAD: Final = 128
 
 _SEALED_ROW: Final = 1024
 """What a row takes while it is being sealed and bound, in bytes: the bounds are there for memory, not for the disk."""
+
+_MESSAGE_ROW: Final = 2048
+"""What a message's row and the event that tells of it take beside their contents, in bytes."""
 
 
 def _weight(value: object) -> int:
@@ -161,6 +183,21 @@ _WEIGHTS: Mapping[type, Callable[[Any], int]] = {
     MarkPrekeys: lambda op: len(op.key_ids) * _ROW_OVERHEAD,
     AppendEvent: lambda op: _weight(op.data),
     AppendAudit: lambda op: _weight(op.before) + _weight(op.after),
+    IngestMessage: lambda op: _MESSAGE_ROW + _weight(op.body) + _weight(op.context) + len(op.original or b""),
+    NoteUndecryptable: lambda op: _MESSAGE_ROW,
+    RememberCiphertexts: lambda op: len(op.hashes) * _ROW_OVERHEAD,
+    SealMessages: lambda op: sum(_SEALED_ROW + len(i.stanza) + len(i.message or b"") for i in op.items),
+    RecordReceipt: lambda op: len(op.wa_ids) * 2 * _SEALED_ROW,
+    AckMessage: lambda op: 2 * _SEALED_ROW,
+    FailMessage: lambda op: 2 * _SEALED_ROW,
+    CloseOutbox: lambda op: len(op.message_ids) * _ROW_OVERHEAD,
+    ForgetPrekeys: lambda op: len(op.key_ids) * _ROW_OVERHEAD,
+    KeepPoison: lambda op: len(op.raw),
+    AddJob: lambda op: len(op.payload),
+    LearnPair: lambda op: _SEALED_ROW,
+    NoteResend: lambda op: _ROW_OVERHEAD,
+    FinishJob: lambda op: _ROW_OVERHEAD,
+    FailQueued: lambda op: _SEALED_ROW,
 }
 
 
@@ -180,9 +217,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A unit is durable; `events` are the ones it appended, in order, with their positions."""
+    """A unit is durable; `events` are the ones it appended, in order, with their positions.
+
+    `refused` are the messages (ids) that `SealMessages` did not find in the outbox any more: they must not be sent.
+    """
 
     events: tuple[Event, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
