@@ -1,0 +1,297 @@
+"""What phones have read and sent, in order: kept, asked for by tests, and looked up when something refers to a message.
+
+Rule: one row per ciphertext that arrived, whatever became of it, so that a message which was encrypted twice shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from whatisup import control
+from whatisup.sandbox.state import State
+
+MAX_ROWS: Final = 100_000
+"""How many rows of either log are kept for one phone."""
+
+_TRIM_EVERY: Final = 256
+_RECEIVED: Final = "position, id, chat, author, lid, device, is_own, kind, body, sha256, verdict, reason, count, t, at"
+_SENT: Final = "position, id, chat, kind, body, queued_at, acked_at, t, error, failure"
+
+
+class Verdict(StrEnum):
+    """What became of a ciphertext."""
+
+    READ = "read"
+    DUPLICATE = "duplicate"
+    UNDECRYPTABLE = "undecryptable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One ciphertext that arrived.
+
+    `chat` and `author` are numbers (a group's JID as `chat`), `lid` is the author's hidden id; `t` in unix seconds, `at`
+    in unix milliseconds. `message` is the serialized, unwrapped content.
+    """
+
+    id: str
+    chat: str
+    author: str
+    lid: str
+    device: int
+    is_own: bool
+    sha256: bytes = field(repr=False)
+    verdict: Verdict
+    t: int
+    at: int
+    kind: str = ""
+    body: dict[str, Any] | None = field(default=None, repr=False)
+    reason: str | None = None
+    count: int = 0
+    message: bytes | None = field(default=None, repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A message of a chat as a phone remembers it: who wrote it when, what it said, the secret that came with it."""
+
+    id: str
+    chat: str
+    author: str
+    t: int
+    message: bytes = field(repr=False)
+    secret: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that a phone was told to send; `stanza` is how its stanza looks, without ciphertexts (JSON)."""
+
+    id: str
+    chat: str
+    body: dict[str, Any] | None = field(repr=False)
+    t: int | None
+    acked_at: int | None
+    message: bytes | None = field(repr=False)
+    stanza: bytes | None
+
+
+class Logs:
+    """The logs of all phones."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._db = state.connection
+
+    # what was read
+
+    def was_read(self, number: str, sha256: bytes) -> bool:
+        """Whether this phone has read that very ciphertext."""
+        row = self._db.execute(
+            "SELECT 1 FROM people_received WHERE number = ? AND sha256 = ? AND verdict = ? LIMIT 1",
+            (number, sha256, Verdict.READ),
+        ).fetchone()
+        return row is not None
+
+    def has_read(self, number: str, author: str, message_id: str) -> bool:
+        """Whether this phone has read a message of that author under that id."""
+        row = self._db.execute(
+            "SELECT 1 FROM people_received WHERE number = ? AND id = ? AND author = ? AND verdict = ? LIMIT 1",
+            (number, message_id, author, Verdict.READ),
+        ).fetchone()
+        return row is not None
+
+    def add(self, number: str, arrival: Arrival) -> None:
+        """Keep what became of a ciphertext."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "INSERT INTO people_received (number, id, chat, author, lid, device, is_own, kind, body, sha256,"
+                " verdict, reason, count, t, at, is_seen, message, secret) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
+                (
+                    *(number, arrival.id, arrival.chat, arrival.author, arrival.lid, arrival.device, arrival.is_own),
+                    *(arrival.kind, _json(arrival.body), arrival.sha256, arrival.verdict, arrival.reason),
+                    *(arrival.count, arrival.t, arrival.at, arrival.message, arrival.secret),
+                ),
+            )
+            self._trim("people_received", number, cursor.lastrowid or 0)
+
+    def unseen(self, number: str, chat: str, ids: Sequence[str] = ()) -> list[tuple[str, str]]:
+        """Return (id, author) of what a chat's others wrote and nobody looked at: of these ids, or all."""
+        rows = self._db.execute(
+            "SELECT DISTINCT id, author FROM people_received WHERE number = ? AND chat = ? AND is_own = 0"
+            " AND is_seen = 0 AND verdict = ? AND kind <> '' ORDER BY position",
+            (number, chat, Verdict.READ),
+        )
+        return [(message_id, author) for message_id, author in rows if not ids or message_id in ids]
+
+    def mark_seen(self, number: str, chat: str, ids: Sequence[str]) -> None:
+        """Note that the phone's owner looked at these messages."""
+        with self._state.writing() as cursor:
+            cursor.executemany(
+                "UPDATE people_received SET is_seen = 1 WHERE number = ? AND id = ? AND chat = ?",
+                ((number, message_id, chat) for message_id in ids),
+            )
+
+    def received(self, number: str, after: int, limit: int) -> list[control.ReceivedMessage]:
+        """Return what arrived behind that position, in order."""
+        rows = self._db.execute(
+            f"SELECT {_RECEIVED} FROM people_received WHERE number = ? AND position > ? ORDER BY position LIMIT ?",  # noqa: S608 -- the columns are this module's own text
+            (number, after, limit),
+        )
+        return [_received(row) for row in rows]
+
+    # what was sent
+
+    def draft(self, number: str, message_id: str, chat: str, kind: str, body: dict[str, Any] | None, at: int) -> bool:
+        """Keep what a phone was told to send; False where it has used that id before."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "INSERT INTO people_sent (number, id, chat, kind, body, queued_at) VALUES (?,?,?,?,?,?)"
+                " ON CONFLICT DO NOTHING",
+                (number, message_id, chat, kind, _json(body), at),
+            )
+            is_new = cursor.rowcount == 1
+            if is_new:
+                self._trim("people_sent", number, cursor.lastrowid or 0)
+        return is_new
+
+    def sealed(self, number: str, message_id: str, t: int, message: bytes, stanza: bytes, secret: bytes | None) -> None:
+        """Keep what went out, for those who ask for it again."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "UPDATE people_sent SET t = ?, message = ?, stanza = ?, secret = ? WHERE number = ? AND id = ?",
+                (t, message, stanza, secret, number, message_id),
+            )
+
+    def acked(self, number: str, message_id: str, at: int, t: int | None, error: int | None) -> None:
+        """Note the server's word on a message."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "UPDATE people_sent SET acked_at = ?, t = coalesce(?, t), error = ? WHERE number = ? AND id = ?",
+                (at, t, error, number, message_id),
+            )
+
+    def failed(self, number: str, message_id: str, failure: str) -> None:
+        """Note why a message was never sent."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "UPDATE people_sent SET failure = ? WHERE number = ? AND id = ?", (failure, number, message_id)
+            )
+
+    def sent_one(self, number: str, message_id: str) -> Sent | None:
+        """Return a message that this phone was told to send."""
+        row = self._db.execute(
+            "SELECT id, chat, body, t, acked_at, message, stanza FROM people_sent WHERE number = ? AND id = ?",
+            (number, message_id),
+        ).fetchone()
+        return None if row is None else Sent(row[0], row[1], _object(row[2]), *row[3:])
+
+    def receipt(self, number: str, message_id: str, reader: str, device: int, kind: str, at: int) -> int:
+        """Note what a device did with a message of this phone; return how often it did. Unknown ids are ignored."""
+        with self._state.writing() as cursor:
+            row = cursor.execute(
+                "INSERT INTO people_receipts SELECT number, id, ?, ?, ?, ?, 1 FROM people_sent"
+                " WHERE number = ? AND id = ? ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
+                (reader, device, kind, at, number, message_id),
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def sent(self, number: str, after: int, limit: int) -> list[control.SentMessage]:
+        """Return what a phone was told to send behind that position, in order."""
+        rows = self._db.execute(
+            f"SELECT {_SENT} FROM people_sent WHERE number = ? AND position > ? ORDER BY position LIMIT ?",  # noqa: S608 -- the columns are this module's own text
+            (number, after, limit),
+        ).fetchall()
+        return [self._sent(number, row) for row in rows]
+
+    def _sent(self, number: str, row: tuple[Any, ...]) -> control.SentMessage:
+        position, message_id, chat, kind, body, queued_at, acked_at, t, error, failure = row
+        said = _object(body)
+        receipts = self._db.execute(
+            "SELECT reader, device, kind, at FROM people_receipts WHERE number = ? AND id = ?"
+            " ORDER BY at, reader, device",
+            (number, message_id),
+        )
+        return control.SentMessage(
+            position=position,
+            id=message_id,
+            to=chat,
+            kind=kind,
+            text=_text(said),
+            body=said,
+            queued_at=queued_at,
+            acked_at=acked_at,
+            t=t,
+            error=error,
+            failure=failure,
+            receipts=[control.Receipt(*receipt) for receipt in receipts],
+        )
+
+    # both
+
+    def known(self, number: str, chat: str, message_id: str) -> Known | None:
+        """Return a message of a chat that this phone has read or written."""
+        row = self._db.execute(
+            "SELECT id, chat, author, t, message, secret FROM people_received WHERE number = ? AND id = ? AND chat = ?"
+            " AND message IS NOT NULL ORDER BY position LIMIT 1",
+            (number, message_id, chat),
+        ).fetchone()
+        row = (
+            row
+            or self._db.execute(
+                "SELECT id, chat, number, coalesce(t, 0), message, secret FROM people_sent"
+                " WHERE number = ? AND id = ? AND chat = ? AND message IS NOT NULL",
+                (number, message_id, chat),
+            ).fetchone()
+        )
+        return None if row is None else Known(*row)
+
+    def _trim(self, table: str, number: str, position: int) -> None:
+        if position % _TRIM_EVERY == 0:
+            self._db.execute(
+                f"DELETE FROM {table} WHERE number = ? AND position <= (SELECT position FROM {table}"  # noqa: S608 -- the table is this class's own text
+                " WHERE number = ? ORDER BY position DESC LIMIT 1 OFFSET ?)",
+                (number, number, MAX_ROWS),
+            )
+
+
+def _received(row: tuple[Any, ...]) -> control.ReceivedMessage:
+    position, message_id, chat, author, lid, device, is_own, kind, body, sha256, verdict, reason, count, t, at = row
+    said = _object(body)
+    return control.ReceivedMessage(
+        position=position,
+        id=message_id,
+        chat=chat,
+        number=author,
+        lid=lid,
+        device=device,
+        is_own=bool(is_own),
+        kind=kind,
+        text=_text(said),
+        body=said,
+        ciphertext_sha256=sha256.hex(),
+        verdict=verdict,
+        reason=reason,
+        count=count,
+        t=t,
+        at=at,
+    )
+
+
+def _json(body: dict[str, Any] | None) -> str | None:
+    return None if body is None else msgspec.json.encode(body).decode()
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    return None if text is None else msgspec.json.decode(text, type=dict[str, Any])
+
+
+def _text(body: dict[str, Any] | None) -> str | None:
+    text = None if body is None else body.get("text")
+    return text if isinstance(text, str) else None
