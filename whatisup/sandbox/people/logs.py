@@ -35,8 +35,8 @@ class Verdict(StrEnum):
 class Arrival:
     """One ciphertext that arrived.
 
-    `chat` and `author` are numbers (a group's JID as `chat`), `lid` is the author's hidden id; `t` in unix seconds, `at`
-    in unix milliseconds. `message` is the serialized, unwrapped content.
+    `chat` and `author` are numbers (a group's JID as `chat`), `lid` is the author's hidden id; `t` is in unix seconds,
+    `at` in unix milliseconds. `message` is the serialized, unwrapped content.
     """
 
     id: str
@@ -112,7 +112,8 @@ class Logs:
         with self._state.writing() as cursor:
             cursor.execute(
                 "INSERT INTO people_received (number, id, chat, author, lid, device, is_own, kind, body, sha256,"
-                " verdict, reason, count, t, at, is_seen, message, secret) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
+                " verdict, reason, count, t, at, is_seen, message, secret)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
                 (
                     *(number, arrival.id, arrival.chat, arrival.author, arrival.lid, arrival.device, arrival.is_own),
                     *(arrival.kind, _json(arrival.body), arrival.sha256, arrival.verdict, arrival.reason),
