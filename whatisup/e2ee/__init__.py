@@ -12,13 +12,13 @@ from whatisup.e2ee.address import SignalAddress
 from whatisup.e2ee.cipher import (
     Decrypted,
     Encrypted,
-    PrekeyHeader,
     decrypt_message,
     decrypt_prekey_message,
     encrypt,
     parse_prekey_message,
     start_session,
 )
+from whatisup.e2ee.envelope import PrekeyHeader
 from whatisup.e2ee.identity import OwnIdentity, PeerBundle
 from whatisup.e2ee.padding import pad, unpad
 from whatisup.e2ee.record import SessionRecord
