@@ -36,9 +36,11 @@ CODES: Mapping[str, Code] = {
     "instance_not_found": Code(404, "No such instance for this key."),
     "phone_not_found": Code(404, "No such sandbox phone for this key."),
     "phone_exists": Code(409, "The sandbox number is taken."),
+    "message_not_found": Code(404, "No such message of this instance."),
     "fault_not_found": Code(404, "No such sandbox fault for this key."),
     "method_not_allowed": Code(405, "The route exists, but not with this method."),
     "request_timeout": Code(408, "The body did not arrive in time."),
+    "not_connected": Code(409, "The instance has no session to send by; pair it or start it, and nothing was stored."),
     "session_exists": Code(409, "A phone is already linked; log out first."),
     "invalid_lifecycle_transition": Code(409, "The instance's state does not allow this now."),
     "pairing_ended": Code(409, "Pairing ended while the request waited; ask again to start over."),
@@ -52,6 +54,10 @@ CODES: Mapping[str, Code] = {
     "bad_request": Code(400, "The request cannot be understood."),
     "bad_cursor": Code(400, "The cursor is not one that this list handed out."),
     "validation_failed": Code(422, "A field or parameter is wrong; `details` names it."),
+    "target_not_found": Code(422, "The message that the body is about is not in this chat."),
+    "media_not_supported_yet": Code(422, "This kind of body is meant to come, and is not built yet."),
+    "chat_not_supported_yet": Code(422, "Sending to this kind of chat is meant to come, and is not built yet."),
+    "too_many_checks": Code(429, "The instance has looked up as many numbers as it may for now."),
     "internal_error": Code(500, "We failed; the request id finds the log line."),
     "pair_code_failed": Code(502, "WhatsApp refused to hand out a linking code."),
     "no_qr": Code(503, "No QR is on offer yet.", 2),
@@ -70,6 +76,7 @@ ERRORS: Mapping[type[Exception], str] = {
     e.UnknownInstance: "instance_not_found",
     e.SessionExists: "session_exists",
     e.InvalidTransition: "invalid_lifecycle_transition",
+    e.NotConnected: "not_connected",
     e.PairingEnded: "pairing_ended",
     e.PairCodeFailed: "pair_code_failed",
     e.AtCapacity: "worker_at_capacity",
@@ -138,6 +145,8 @@ def problem_of(error: BaseException) -> Problem:
         return Problem("internal_error")
     if isinstance(leaf, e.PairingEnded):
         return Problem(code, str(leaf), status=leaf.state, detail=leaf.detail)
+    if isinstance(leaf, e.NotConnected):
+        return Problem(code, str(leaf), status=leaf.state)
     if isinstance(leaf, SandboxRefused):
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):

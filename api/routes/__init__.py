@@ -6,12 +6,19 @@ from typing import Final
 
 from msgspec import json
 
-from api.routes import events, health, instances, sandbox
+from api.routes import events, health, instances, messages, people, sandbox
 from api.routes.endpoint import Access, Answer, Endpoint, Exchange
 from api.routes.openapi import document
 from api.schemas.requests import NoQuery, Nothing
 
-_DESCRIBED: Final = (*instances.ENDPOINTS, *events.ENDPOINTS, *sandbox.ENDPOINTS, *health.ENDPOINTS)
+_DESCRIBED: Final = (
+    *instances.ENDPOINTS,
+    *messages.ENDPOINTS,
+    *events.ENDPOINTS,
+    *sandbox.ENDPOINTS,
+    *people.ENDPOINTS,
+    *health.ENDPOINTS,
+)
 
 
 async def describe(_exchange: Exchange[Nothing, NoQuery]) -> Answer:

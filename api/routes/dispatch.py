@@ -37,6 +37,8 @@ def view(edge: Edge, endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
     async def answer(**params: str) -> Response:
         try:
             return await _answer(edge, endpoint, params)
+        except Invalid as error:
+            return refuse(invalid(error))
         except Exception as error:
             return refuse(error)
 
@@ -78,11 +80,8 @@ async def _answer(edge: Edge, endpoint: Endpoint, params: dict[str, str]) -> Res
     if endpoint.access in (Access.KEY, Access.TEST_KEY):
         caller = await authenticate(edge, endpoint, request)
         g.customer_id, g.key_id = caller.customer_id, caller.key_id
-    try:
-        query = parse_query(request.args.items(multi=True), endpoint.query)
-        raw_body, body = await _read_body(endpoint, request)
-    except Invalid as error:
-        raise invalid(error) from None
+    query = parse_query(request.args.items(multi=True), endpoint.query)
+    raw_body, body = await _read_body(endpoint, request)
     exchange = Exchange(
         edge=edge,
         request_id=g.request_id,

@@ -43,6 +43,9 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "instance_id": "An instance's id (`inst_…`).",
     "number": "A simulated phone's number: 999 and nine more digits.",
     "fault_id": "A fault's id.",
+    "message_id": "A message's id (`msg_…`), or WhatsApp's together with `chat`.",
+    "jid": "A person's number, or JID (…@s.whatsapp.net, …@lid).",
+    "phone": "A number with its country code; `+`, spaces and dashes are forgiven.",
 }
 
 _IDEMPOTENCY_KEY: Final = {

@@ -1,16 +1,19 @@
 """Simulated phones and faults, for test keys: the sandbox's control API seen through one customer's window.
 
+What the people behind the phones do is in `people.py`.
+
 Rule: a number or fault that is not the customer's does not exist, whatever the sandbox knows of it. What touches the
 sandbox runs to its (bounded) end even if the client leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Literal
 
 import trio
-from msgspec import structs
+from msgspec import Struct, structs
 
 from actors.instance.auth import ACCOUNT, OWN
 from actors.messages import RequestQr
@@ -44,16 +47,32 @@ class _NumberTaken(Exception):
 
 
 async def create_phone(exchange: Exchange[CreatePhone, NoQuery]) -> Answer:
-    """Make an account in the sandbox, then record whose it is; one that was lost in between belongs to nobody."""
+    """Make a simulated phone."""
+    return await create_account(exchange, exchange.body.number, PhoneBody.of, name=exchange.body.name)
+
+
+async def create_account(
+    exchange: Exchange[Any, Any],
+    wanted: str | None,
+    render: Callable[[control.Account], Struct],
+    *,
+    name: str | None,
+    persona: control.Persona = control.Persona.SILENT,
+) -> Answer:
+    """Make an account in the sandbox, then record whose it is; one that was lost in between belongs to nobody.
+
+    Raises:
+        Problem: `phone_exists`, `sandbox_refused`, or about the Idempotency-Key.
+    """
     replay = await earlier(exchange)
     if replay is not None:
         return replay
     await _require_room_for_phone(exchange)
-    wanted = exchange.body.number
     with trio.CancelScope(shield=True):
         for _ in range(DRAWS if wanted is None else 1):
+            request = control.AccountRequest(wanted or _draw(exchange), name, exchange.principal.customer_id, persona)
             try:
-                return await _create(exchange, wanted or _draw(exchange))
+                return await _create(exchange, request, render)
             except _NumberTaken:
                 continue
     raise Problem("phone_exists")
@@ -74,25 +93,35 @@ def _draw(exchange: Exchange[Any, Any]) -> str:
     return f"999{int.from_bytes(exchange.edge.entropy(8)) % 10**9:09d}"
 
 
-async def _create(exchange: Exchange[CreatePhone, NoQuery], number: str) -> Answer:
+async def _create(
+    exchange: Exchange[Any, Any], request: control.AccountRequest, render: Callable[[control.Account], Struct]
+) -> Answer:
     sandbox = exchange.edge.require_sandbox()
     try:
-        account = await sandbox.create_account(number, exchange.body.name)
+        account = await sandbox.create_account(request.number, request.name)
     except SandboxRefused as refusal:
         if refusal.code == "number_taken":
             raise _NumberTaken from None
         raise
-    return await write_once(exchange, partial(_claim, exchange, account), status=201)
+    return await write_once(exchange, partial(_claim, exchange, account, render), status=201)
 
 
-def _claim(exchange: Exchange[Any, Any], account: control.Account, tx: Tx) -> PhoneBody:
+def _claim(
+    exchange: Exchange[Any, Any], account: control.Account, render: Callable[[control.Account], Struct], tx: Tx
+) -> Struct:
     if not phones.claim(tx, exchange.principal.customer_id, account.number, tx.now):
         raise _NumberTaken
-    return PhoneBody.of(account)
+    return render(account)
 
 
 async def list_phones(exchange: Exchange[Nothing, PageQuery]) -> Answer:
     """Show the customer's phones in order of creation, as far as the sandbox knows them."""
+    accounts, cursor = await page_of_accounts(exchange)
+    return Answer(PhonePage(data=[PhoneBody.of(account) for account in accounts], next_cursor=cursor))
+
+
+async def page_of_accounts(exchange: Exchange[Nothing, PageQuery]) -> tuple[list[control.Account], str | None]:
+    """A page of the customer's numbers, and the cursor of the next one."""
     edge, query = exchange.edge, exchange.query
     rows = await edge.system.database.read(phones.list_by_customer, exchange.principal.customer_id)
     if query.cursor is not None:
@@ -100,15 +129,11 @@ async def list_phones(exchange: Exchange[Nothing, PageQuery]) -> Answer:
         rows = [row for row in rows if (row.created_at, row.number) > last]
     shown = rows[: query.limit]
     accounts = {account.number: account for account in await edge.require_sandbox().accounts()} if shown else {}
-    return Answer(
-        PhonePage(
-            data=[PhoneBody.of(accounts[row.number]) for row in shown if row.number in accounts],
-            next_cursor=encode_cursor(shown[-1].created_at, shown[-1].number) if len(rows) > len(shown) else None,
-        )
-    )
+    cursor = encode_cursor(shown[-1].created_at, shown[-1].number) if len(rows) > len(shown) else None
+    return [accounts[row.number] for row in shown if row.number in accounts], cursor
 
 
-async def _phone(exchange: Exchange[Any, Any], number: str) -> Phone:
+async def find_phone(exchange: Exchange[Any, Any], number: str) -> Phone:
     """Find one of the customer's phones.
 
     Raises:
@@ -140,7 +165,7 @@ async def _instance(exchange: Exchange[Any, Any], instance_id: str) -> Instance:
 async def scan(exchange: Action) -> Answer:
     """Let the phone type the instance's linking code if it was given one, or else scan the instance's QR."""
     edge = exchange.edge
-    phone = await _phone(exchange, exchange.params["number"])
+    phone = await find_phone(exchange, exchange.params["number"])
     instance = await _instance(exchange, exchange.body.instance_id)
     sandbox = edge.require_sandbox()
     code = edge.offers.take(instance.id, phone.number, edge.now())
@@ -162,8 +187,8 @@ async def _qr_on_offer(exchange: Action, instance: Instance) -> str:
 
 async def unlink(exchange: Action) -> Answer:
     """Let the phone remove the instance from its linked devices."""
-    phone = await _phone(exchange, exchange.params["number"])
-    number, device = await _linked_device(exchange, exchange.body.instance_id)
+    phone = await find_phone(exchange, exchange.params["number"])
+    number, device = await linked_device(exchange, exchange.body.instance_id)
     if number != phone.number:
         raise Problem("sandbox_refused", "the instance is not linked to this phone")
     with trio.CancelScope(shield=True):
@@ -171,7 +196,7 @@ async def unlink(exchange: Action) -> Answer:
     return Answer(status=204)
 
 
-async def _linked_device(exchange: Exchange[Any, Any], instance_id: str) -> tuple[str, int]:
+async def linked_device(exchange: Exchange[Any, Any], instance_id: str) -> tuple[str, int]:
     """Find out as which device, of which phone, an instance is linked.
 
     Raises:
@@ -192,10 +217,10 @@ async def arm(exchange: Exchange[CreateFault, NoQuery]) -> Answer:
     """Arm a fault on one phone or on one instance's connections."""
     body = exchange.body
     if body.instance_id is not None:
-        number, device = await _linked_device(exchange, body.instance_id)
+        number, device = await linked_device(exchange, body.instance_id)
         scope = control.Scope(number, device)
     else:
-        scope = control.Scope((await _phone(exchange, body.number or "")).number)
+        scope = control.Scope((await find_phone(exchange, body.number or "")).number)
     try:
         request = control.FaultRequest(body.name, scope, body.times, body.seconds, body.params)
     except ValueError as error:

@@ -19,6 +19,7 @@ MAX_ECHO = 100
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`\Z")
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
+_NO_SUCH_TAG = re.compile(r"Invalid value '(?P<tag>.*)'\Z", re.DOTALL)
 
 
 class Invalid(ValueError):
@@ -71,6 +72,8 @@ def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
     at = _PATH.search(text)
     path = at["path"] if at else ""
     what = text[: at.start()] if at else text
+    if refused := _NO_SUCH_TAG.match(what):
+        return _no_such_tag(path, refused["tag"], getattr(kind, "LATER", {}))
     if missing := _MISSING.match(what):
         field = _join(path, missing["field"])
         return Invalid(f"`{field}` is required", field=field)
@@ -82,6 +85,14 @@ def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
     if not path:
         return Invalid(f"the body is wrong: {sentence}"[:400])
     return Invalid(f"`{path}` is wrong: {sentence}"[:400], field=path)
+
+
+def _no_such_tag(path: str, tag: str, later: Mapping[tuple[str, str], str]) -> Invalid:
+    """Say of a variant that there is not whether it is meant to come; `later` maps field and variant to a code."""
+    code = later.get((path, tag))
+    if code is not None:
+        return Invalid(f"`{path}`: `{tag}` is not built yet", field=path, code=code)
+    return Invalid(f"`{path}` is wrong: there is no `{tag[:MAX_ECHO]}`", field=path)
 
 
 def _join(path: str, name: str) -> str:

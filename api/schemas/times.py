@@ -16,3 +16,18 @@ def iso(at: int) -> str:
 def iso_or_none(at: int | None) -> str | None:
     """Write unix milliseconds, or null."""
     return None if at is None else iso(at)
+
+
+def unix_ms(text: str) -> int:
+    """Read `2026-05-01T12:34:56.000Z`, or any ISO 8601 moment with a zone, as unix milliseconds.
+
+    Raises:
+        ValueError: it is no moment, says no zone, or lies before 1970.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("say the zone, as in 2026-05-01T12:34:56Z")
+    at = (moment - _EPOCH) // timedelta(milliseconds=1)
+    if at < 0:
+        raise ValueError("there is nothing before 1970")
+    return at
