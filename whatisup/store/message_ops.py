@@ -210,7 +210,7 @@ class FinishJob:
 
 @dataclass(frozen=True, slots=True)
 class FailQueued:
-    """Nothing queued will be sent any more: everything in the outbox leaves it, `message.failed` for what was queued."""
+    """Nothing queued goes out any more: the outbox is emptied, `message.failed` for what was queued."""
 
     reason: str
 

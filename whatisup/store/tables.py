@@ -3,13 +3,14 @@
 Rule: this file says what is; `migrations/` says how a store gets there, and a test holds the two together. Constraints
 state what the code above must never write, so that a bug fails in its own unit instead of in somebody's data.
 
-Times are unix milliseconds. `sealed`, `private`, `reply` and `data` columns hold sealed bytes and stand beside the id
-of the data key that opens them. JSON that is not secret is text.
+Times are unix milliseconds. Columns of bytes are sealed and stand beside the id of the data key that opens them, except
+for hashes. JSON that is not secret is text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -24,13 +25,18 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
     text,
 )
 
 from whatisup.lifecycle import Reason, State
+from whatisup.store.message_records import MessageStatus
 from whatisup.store.records import Intent, Mode
 
 metadata = MetaData()
+
+# Compared byte by byte, so that all names with one beginning stand together; SQLite does nothing else.
+NAME = Text().with_variant(Text(collation="C"), "postgresql")
 
 # SQLite clusters a table by its key only if that is declared INTEGER; PostgreSQL needs the wide type.
 POSITION = BigInteger().with_variant(Integer(), "sqlite")
@@ -40,6 +46,11 @@ def one_of(column: str, values: Iterable[str], name: str) -> CheckConstraint:
     """A constraint that a column holds one of a few words."""
     words = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({words})", name=name)
+
+
+def only(condition: str) -> dict[str, Any]:
+    """Arguments of an index over those rows alone that fulfil a condition."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 # The head of the event log: the last position given out. Locked first by every writing transaction, so that writers
@@ -139,7 +150,7 @@ auth_state = Table(
     metadata,
     Column("instance_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", NAME, nullable=False),
     Column("data_key_id", BigInteger, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("instance_id", "kind", "name"),
@@ -177,17 +188,14 @@ events = Table(
     Column("data_key_id", BigInteger),
     Column("data", LargeBinary),
     Column("expires_at", BigInteger),
+    # The message whose body the event is told with; the body itself stands in the message's row alone.
+    Column("message_id", Text),
     one_of("mode", Mode, "event_mode"),
     CheckConstraint("(instance_id IS NULL) = (seq IS NULL)", name="event_seq"),
     CheckConstraint("(data IS NULL) = (data_key_id IS NULL)", name="event_data"),
     Index("events_by_customer", "customer_id", "mode", "position"),
     Index("events_by_instance", "instance_id", "seq", unique=True),
-    Index(
-        "events_to_expire",
-        "expires_at",
-        sqlite_where=text("expires_at IS NOT NULL AND data IS NOT NULL"),
-        postgresql_where=text("expires_at IS NOT NULL AND data IS NOT NULL"),
-    ),
+    Index("events_to_expire", "expires_at", **only("expires_at IS NOT NULL AND data IS NOT NULL")),
 )
 
 audit = Table(
@@ -259,4 +267,163 @@ phones = Table(
     CheckConstraint("number LIKE '999%' AND length(number) = 12", name="phone_number_form"),
     CheckConstraint("mode = 'test'", name="phone_mode"),
     Index("phones_by_customer", "customer_id"),
+)
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+# `plaintext_hash` is keyed, and empty for what was never read and for what the API sent. Together with it the identity
+# is unique: the same words under one id are one message, other words are another.
+messages = Table(
+    "messages",
+    metadata,
+    Column("position", POSITION, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("customer_id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("instance_id", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("wa_id", Text, nullable=False),
+    Column("chat", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("chat_phone", Text),
+    Column("chat_lid", Text),
+    Column("author_phone", Text),
+    Column("author_lid", Text),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", Text),
+    Column("client_ref", Text),
+    Column("request_id", Text),
+    Column("push_name", Text),
+    Column("is_flagged", Boolean, nullable=False),
+    Column("is_backlog", Boolean, nullable=False),
+    Column("plaintext_hash", LargeBinary, nullable=False),
+    Column("data_key_id", BigInteger),
+    Column("body", LargeBinary),
+    Column("original", LargeBinary),
+    Column("is_body_expired", Boolean, nullable=False, server_default=false()),
+    Column("created_at", BigInteger, nullable=False),
+    Column("server_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("retry_count", Integer, nullable=False, server_default=text("0")),
+    Column("retry_state", Text),
+    Column("phone_asked_at", BigInteger),
+    Column("settled_at", BigInteger),
+    one_of("mode", Mode, "message_mode"),
+    one_of("direction", ("in", "out"), "message_direction"),
+    one_of("source", ("api", "phone", "contact"), "message_source"),
+    one_of("status", MessageStatus, "message_status"),
+    one_of("retry_state", ("pending", "ended"), "message_retry_state"),
+    CheckConstraint("(direction = 'in') = (source = 'contact')", name="message_situation"),
+    CheckConstraint("(body IS NULL AND original IS NULL) OR data_key_id IS NOT NULL", name="message_body"),
+    CheckConstraint("length(plaintext_hash) IN (0, 32)", name="message_hash_length"),
+    Index("messages_by_identity", "instance_id", "wa_id", "chat", "author", "plaintext_hash", unique=True),
+    Index("messages_newest", "instance_id", "created_at"),
+    Index("messages_by_chat", "instance_id", "chat", "created_at"),
+    Index("messages_with_body", "created_at", **only("settled_at IS NOT NULL AND data_key_id IS NOT NULL")),
+    Index("messages_unread", "instance_id", "position", **only("status = 'undecryptable'")),
+    Index("messages_by_phone", "instance_id", "author", **only("author_lid IS NULL AND author_phone IS NOT NULL")),
+)
+
+# The steps of a message's delivery, as each participant's devices told of them.
+message_history = Table(
+    "message_history",
+    metadata,
+    Column("message_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("participant", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("message_id", "kind", "participant"),
+    sqlite_with_rowid=False,
+)
+
+# What is not off our hands. A row has its message's position, so the order here is the order of acceptance.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("position", POSITION, primary_key=True, autoincrement=False),
+    Column("message_id", Text, nullable=False, unique=True),
+    Column("instance_id", Text, nullable=False),
+    Column("chat", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("data_key_id", BigInteger),
+    Column("target", LargeBinary),
+    Column("stanza", LargeBinary),
+    Column("resync_devices", Text),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("sealed_at", BigInteger),
+    one_of("stage", ("queued", "sealed", "resync"), "outbox_stage"),
+    CheckConstraint("stage <> 'sealed' OR stanza IS NOT NULL", name="outbox_sealed"),
+    CheckConstraint("(target IS NULL AND stanza IS NULL) OR data_key_id IS NOT NULL", name="outbox_data"),
+    Index("outbox_next", "instance_id", "stage", "position", "chat"),
+    Index("outbox_to_expire", "expires_at", **only("stage = 'queued'")),
+)
+
+retained = Table(
+    "retained",
+    metadata,
+    Column("instance_id", Text, nullable=False),
+    Column("wa_id", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("chat", Text, nullable=False),
+    Column("stanza_type", Text, nullable=False),
+    Column("edit", Text),
+    Column("unix_t", BigInteger, nullable=False),
+    Column("data_key_id", BigInteger, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("instance_id", "wa_id"),
+    Index("retained_to_expire", "expires_at"),
+)
+
+ciphertexts = Table(
+    "ciphertexts",
+    metadata,
+    Column("instance_id", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("instance_id", "hash"),
+    Index("ciphertexts_to_expire", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+resends = Table(
+    "resends",
+    metadata,
+    Column("instance_id", Text, nullable=False),
+    Column("wa_id", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("instance_id", "wa_id", "requester"),
+    Index("resends_to_expire", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+poison = Table(
+    "poison",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("instance_id", Text, nullable=False),
+    Column("data_key_id", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("poison_by_instance", "instance_id", "at"),
+    Index("poison_to_expire", "at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("instance_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("data_key_id", BigInteger, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("jobs_by_key", "instance_id", "kind", "key", unique=True),
 )
