@@ -206,6 +206,7 @@ def _parse_contact(user: Node) -> ContactFound | None:
     reader = user.reader()
     jid, pn = reader.optional_jid("jid"), reader.optional_jid("pn_jid")
     reader.check()
+    jid, pn = None if jid is None else jid.normalised, None if pn is None else pn.normalised
     number = number_of(contact.text_content()) or (jid.user if jid is not None and jid.is_pn else "")
     lid = jid if jid is not None and jid.is_lid else _parse_lid(user)
     if pn is None and jid is not None and jid.is_pn:
