@@ -20,7 +20,7 @@ MAX_OPTIONS: Final = 12
 """Most options of a poll."""
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
-Target: TypeAlias = Annotated[
+TargetId: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=128, description="a `message_id`, or a `wa_message_id` of the same chat")
 ]
 Mention: TypeAlias = Annotated[
@@ -51,7 +51,7 @@ class TextBody(_Body, frozen=True, tag="text"):
     """
 
     text: Text
-    reply_to: Target | None = None
+    reply_to: TargetId | None = None
     mentions: Annotated[tuple[Mention, ...], Meta(max_length=1024)] = ()
     link_preview: bool = False
 
@@ -62,14 +62,14 @@ class TextBody(_Body, frozen=True, tag="text"):
 class ReactionBody(_Body, frozen=True, tag="reaction"):
     """One emoji on a message; an empty one takes the reaction back."""
 
-    message_id: Target
+    message_id: TargetId
     emoji: Annotated[str, Meta(max_length=64)]
 
 
 class EditBody(_Body, frozen=True, tag="edit"):
     """A new text for a message of our own."""
 
-    message_id: Target
+    message_id: TargetId
     text: Text
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class EditBody(_Body, frozen=True, tag="edit"):
 class RevokeBody(_Body, frozen=True, tag="revoke"):
     """Delete a message for everyone."""
 
-    message_id: Target
+    message_id: TargetId
 
 
 class LocationBody(_Body, frozen=True, tag="location"):

@@ -10,8 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
+from typing import Final
 
-from whatisup.crypto import Entropy
+from whatisup.crypto import (
+    GCM_TAG_LENGTH,
+    AuthenticationFailed,
+    Entropy,
+    aes_gcm_decrypt,
+    aes_gcm_encrypt,
+    hkdf_sha256,
+    hmac_sha256,
+)
+from whatisup.protocol.content.report import reportable
+
+SECRET_LENGTH: Final = 32
+IV_LENGTH: Final = 12
+TOKEN_LENGTH: Final = 16
 
 
 class UseCase(StrEnum):
@@ -29,7 +44,7 @@ class UseCase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Addon:
-    """An encrypted part of a message about message `wa_id`: `payload` (its tag of 16 bytes included), `iv` (12 bytes)."""
+    """An encrypted part of a message, about message `wa_id`: `payload` (with its tag of 16 bytes), `iv` (12 bytes)."""
 
     use_case: UseCase
     wa_id: str
@@ -37,21 +52,34 @@ class Addon:
     iv: bytes = field(repr=False)
 
 
+# The other uses authenticate nothing beside the ciphertext.
+_BOUND_TO_MODIFIER: Final = frozenset({UseCase.POLL_VOTE, UseCase.EVENT_RESPONSE})
+
+
 def derive(secret: bytes, wa_id: str, original_sender: str, modifier: str, use_case: str) -> bytes:
     """Return the key (32 bytes) for one use of a message's secret; the JIDs are non-device strings."""
-    raise NotImplementedError
+    info = f"{wa_id}{original_sender}{modifier}{use_case}".encode()
+    return hkdf_sha256(secret, info=info, length=SECRET_LENGTH)
 
 
 def seal_addon(
     use_case: UseCase, plaintext: bytes, *, secret: bytes, wa_id: str, sender: str, modifier: str, entropy: Entropy
 ) -> Addon:
     """Encrypt an add-on to message `wa_id` of `sender` as `modifier`, with 12 bytes of entropy."""
-    raise NotImplementedError
+    key, iv = derive(secret, wa_id, sender, modifier, use_case), entropy(IV_LENGTH)
+    return Addon(use_case, wa_id, aes_gcm_encrypt(key, iv, plaintext, _aad(use_case, wa_id, modifier)), iv)
 
 
 def open_addon(addon: Addon, *, secret: bytes, senders: Iterable[str], modifiers: Iterable[str]) -> bytes:
     """Return the plaintext, trying every sender with every modifier. Raises `AuthenticationFailed`."""
-    raise NotImplementedError
+    if len(addon.iv) == IV_LENGTH and len(addon.payload) >= GCM_TAG_LENGTH:
+        for sender, modifier in product(tuple(senders), tuple(modifiers)):
+            key = derive(secret, addon.wa_id, sender, modifier, addon.use_case)
+            try:
+                return aes_gcm_decrypt(key, addon.iv, addon.payload, _aad(addon.use_case, addon.wa_id, modifier))
+            except AuthenticationFailed:
+                continue
+    raise AuthenticationFailed("nobody named here made this add-on")
 
 
 def reporting_token(message: bytes, secret: bytes, wa_id: str, own: str, chat: str) -> bytes | None:
@@ -59,9 +87,16 @@ def reporting_token(message: bytes, secret: bytes, wa_id: str, own: str, chat: s
 
     `own` is our non-device JID in the chat's addressing. Raises `RemoteProtocolError` if `message` is none.
     """
-    raise NotImplementedError
+    content = content_for_report(message)
+    if not content:
+        return None
+    return hmac_sha256(derive(secret, wa_id, own, chat, UseCase.REPORT_TOKEN), content)[:TOKEN_LENGTH]
 
 
 def content_for_report(message: bytes) -> bytes:
     """Return the part of an unpadded message that a report covers, perhaps empty. Raises `RemoteProtocolError`."""
-    raise NotImplementedError
+    return reportable(message)
+
+
+def _aad(use_case: UseCase, wa_id: str, modifier: str) -> bytes:
+    return f"{wa_id}\0{modifier}".encode() if use_case in _BOUND_TO_MODIFIER else b""
