@@ -10,7 +10,7 @@ Source: WhatsApp Web, as whatsmeow and Baileys name their sessions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 

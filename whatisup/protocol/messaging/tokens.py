@@ -8,14 +8,11 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import msgspec
 
 from whatisup.errors import LocalProtocolError
-
-BUCKET_S: Final = 7 * 24 * 3600
-BUCKETS: Final = 4
+from whatisup.protocol.stanzas.tokens import is_issue_due, is_valid
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,12 +38,11 @@ class TokenEntry:
 
     def usable(self, now: float) -> bytes | None:
         """Return the token where it is still good."""
-        is_good = self.token is not None and self.t >= (now // BUCKET_S - (BUCKETS - 1)) * BUCKET_S
-        return self.token if is_good else None
+        return self.token if self.token is not None and is_valid(self.t, now) else None
 
     def is_issue_due(self, now: float) -> bool:
         """Whether our own token should be given again: the last time lies in an earlier bucket."""
-        return self.issued_at // BUCKET_S < now // BUCKET_S
+        return is_issue_due(self.issued_at or None, now)
 
     def received(self, token: bytes, t: int) -> TokenEntry:
         """Return the entry with a token that came, unless it is older than the one that is here."""
