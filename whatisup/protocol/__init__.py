@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from whatisup.protocol.connection import Connection
 from whatisup.protocol.credentials import Account, Credentials, SignedPrekey
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.protocol.events import (
     AdvSecretAgreed,
     BundlesAnswered,
@@ -83,6 +84,7 @@ __all__ = [
     "Paired",
     "PairingFailed",
     "PairingOffered",
+    "PrekeyRation",
     "PrekeyUploadFailed",
     "PrekeysUploaded",
     "PrekeysWanted",

@@ -32,6 +32,7 @@ from whatisup.protocol.dialogue.login import Login
 from whatisup.protocol.dialogue.offline import OfflineQueue
 from whatisup.protocol.dialogue.pairing import Pairing
 from whatisup.protocol.dialogue.queries import Queries
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.protocol.dialogue.stock import PrekeyStock
 from whatisup.protocol.events import (
     Closed,
@@ -92,7 +93,8 @@ class Connection:
     """The client's side of one connection; good for one socket.
 
     `account` None registers (to be paired), else logs in. `now` and `unix_now` are the monotonic and the wall clock, in
-    seconds, at the same instant. `routing_info` and `props_hash` are what earlier connections were told to store.
+    seconds, at the same instant. `routing_info` and `props_hash` are what earlier connections were told to store;
+    `ration` is what all connections of an instance share, so that no server makes it mint keys without bound.
     """
 
     __slots__ = (
@@ -126,6 +128,7 @@ class Connection:
         unix_now: float,
         routing_info: bytes | None = None,
         props_hash: str | None = None,
+        ration: PrekeyRation | None = None,
     ) -> None:
         exchange = self._exchange = Exchange(entropy, now)
         self._decoder = FrameDecoder()
@@ -136,7 +139,7 @@ class Connection:
         self._is_pausing = False  # `next_event` has looked at many, and wants to be called again
         self._own = None if account is None else account.jid
         self._keepalive = Keepalive(entropy, now)
-        self._stock = PrekeyStock(exchange, PublicIdentity.of(credentials))
+        self._stock = PrekeyStock(exchange, PublicIdentity.of(credentials), ration or PrekeyRation(now))
         self._offline = OfflineQueue(exchange)
         self._inbound = Inbound(exchange, self._offline, account)
         self._queries = Queries(exchange)
@@ -384,17 +387,24 @@ class Connection:
         exchange = self._exchange
         self._keepalive.heard(exchange.now)
         if exchange.transport is not None:
-            plaintext = exchange.transport.decrypt(frame)
-            # Past this point the frame is authentic, and trouble with its content is its own.
-            try:
-                self._route(decode_node(plaintext))
-            except RemoteProtocolError as error:
-                exchange.drop(str(error))
+            self._receive_plaintext(exchange.transport.decrypt(frame))
         elif self._handshake is not None:
             finish, exchange.transport = self._handshake.finish(frame, self._payload)
             exchange.write(finish)
             self._handshake, self._payload = None, b""
             self._enter(Phase.OPENING, OPENING_S)
+
+    def _receive_plaintext(self, plaintext: bytes) -> None:
+        """The frame is authentic: trouble with its content is its own. It counts in an offline window all the same."""
+        try:
+            node = decode_node(plaintext)
+        except RemoteProtocolError as error:
+            self._exchange.drop(str(error), self._offline.skipped())
+            return
+        try:
+            self._route(node)
+        except RemoteProtocolError as error:
+            self._exchange.drop(str(error), self._offline.passed(node))
 
     def _route(self, node: Node) -> None:
         handler, phases = _HANDLERS.get(node.tag, _OTHER)
@@ -436,7 +446,13 @@ class Connection:
             return
         self._inbound.notification(node)
         if self._phase is Phase.LOGGED_IN and is_low_notification(node):
-            self._stock.low(parse_count(node))
+            try:
+                count = parse_count(node)
+            except RemoteProtocolError as error:
+                # The notification itself is handed over, and has been counted.
+                self._exchange.drop(str(error))
+            else:
+                self._stock.low(count)
 
     # Phases
 

@@ -302,7 +302,7 @@ class StanzaReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class FrameDropped(Event):
-    """A frame was unreadable or out of place: log it; the connection goes on."""
+    """A frame was unreadable or out of place: log it; the connection goes on. `replies`: the next offline window."""
 
     reason: str
 

@@ -115,9 +115,9 @@ class Exchange:
         """Report a fact."""
         self._events.append(event)
 
-    def drop(self, reason: str) -> None:
-        """Report that something the peer sent is of no use."""
-        self.emit(FrameDropped(reason[:_MAX_REASON]))
+    def drop(self, reason: str, replies: tuple[Node, ...] = ()) -> None:
+        """Report that something the peer sent is of no use; `replies` as of any event."""
+        self.emit(FrameDropped(reason[:_MAX_REASON], replies=replies))
 
     @property
     def has_event(self) -> bool:

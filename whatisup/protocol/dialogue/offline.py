@@ -54,7 +54,11 @@ class OfflineQueue:
 
     def passed(self, stanza: Node) -> tuple[Node, ...]:
         """Take note of a stanza; returns what to send once it is committed."""
-        if self._deadline_at is None or "offline" not in stanza.attrs:
+        return self.skipped() if "offline" in stanza.attrs else ()
+
+    def skipped(self) -> tuple[Node, ...]:
+        """Take note of one that nobody could read, be it of the queue or not: a window may not wait for it for ever."""
+        if self._deadline_at is None:
             return ()
         self._touch()
         self._seen += 1

@@ -5,7 +5,8 @@
                               +--- count <--+ after 1, 2, 4 s, 30 s in all
 
 Rule: one-time prekeys whose upload was not answered may be on the server, so they are never offered again; each try
-counts anew and wants new ones. The whole is bounded, and a login goes on without it.
+counts anew and wants new ones. The whole is bounded, in time and by the ration of keys that may be minted, and a login
+goes on without it.
 
 Source: WhatsApp Web, refill as whatsmeow, retries as Baileys does them.
 """
@@ -21,6 +22,7 @@ from whatisup.errors import LocalProtocolError
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import SignedPrekey
 from whatisup.protocol.dialogue.exchange import Exchange, as_is
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.protocol.events import (
     DigestChecked,
     PrekeysUploaded,
@@ -52,8 +54,7 @@ ANSWER_S: Final = 10.0
 BUDGET_S: Final = 30.0
 PAUSES_S: Final = (1.0, 2.0, 4.0)
 REST_S: Final = 60.0
-"""How long after an upload the server's word that it runs low waits, to be asked about again then. Ours: without it a
-server could make us mint keys for ever."""
+"""How long after an upload the server's word that it runs low waits, to be asked about again then. Ours."""
 
 _NO_BUNDLE: Final = 404
 
@@ -67,13 +68,15 @@ class PrekeyStock:
         "_exchange",
         "_is_uploading",
         "_pause_ends_at",
+        "_ration",
         "_rested_at",
         "_tries",
         "identity",
     )
 
-    def __init__(self, exchange: Exchange, identity: PublicIdentity) -> None:
+    def __init__(self, exchange: Exchange, identity: PublicIdentity, ration: PrekeyRation) -> None:
         self.identity = identity
+        self._ration = ration
         self._exchange = exchange
         self._ends_at: float | None = None  # Invariant: set exactly while filling
         self._pause_ends_at: float | None = None
@@ -182,8 +185,14 @@ class PrekeyStock:
     def _want(self, count: int) -> None:
         if count >= LOW:
             self._finish()
+            return
+        granted = self._ration.take(REFILL if count else FIRST_UPLOAD, self._exchange.now)
+        if granted:
+            self._exchange.emit(PrekeysWanted(granted))
         else:
-            self._exchange.emit(PrekeysWanted(REFILL if count else FIRST_UPLOAD))
+            # Sessions can be started without them, if a little less forward secret.
+            self._exchange.drop("the server asks for more prekeys than were used")
+            self._finish()
 
     def _uploaded(self, key_ids: tuple[int, ...], answer: Node | Refusal | None) -> None:
         self._is_uploading = False
