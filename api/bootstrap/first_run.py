@@ -79,5 +79,11 @@ def lines_to_try(url: str, key: str, *, has_sandbox: bool) -> str:
             "# the sandbox's phone scans that QR",
             f"NUMBER=$(curl -s {url}/v1/sandbox/phones {auth} {json} -d '{{}}' | grep -o '999[0-9]\\{{9\\}}')",
             f'curl -s {url}/v1/sandbox/phones/$NUMBER/scan {auth} {json} -d "{{\\"instance_id\\": \\"$ID\\"}}"',
+            "# somebody to write to, who echoes; a message; and what was said both ways",
+            f"FRIEND=$(curl -s {url}/v1/sandbox/contacts {auth} {json} "
+            '-d \'{"name": "Ada", "persona": "echo"}\' | sed \'s/.*"number":"\\([0-9]*\\)".*/\\1/\')',
+            f"curl -s {url}/v1/instances/$ID/messages {auth} {json} "
+            '-d "{\\"to\\": \\"$FRIEND\\", \\"body\\": {\\"type\\": \\"text\\", \\"text\\": \\"hello\\"}}"',
+            f"curl -s {url}/v1/instances/$ID/messages {auth}",
         ]
     return "\n".join(lines) + "\n"

@@ -27,7 +27,21 @@ from api.schemas.requests import EventsQuery, Nothing
 from whatisup.store import Event, events, instances, keys
 
 SSE: Final = "text/event-stream"
-EVENT_TYPES: Final = ("instance.status", "instance.connected", "instance.disconnected", "qr.updated")
+EVENT_TYPES: Final = (
+    "instance.status",
+    "instance.connected",
+    "instance.disconnected",
+    "instance.crash_looping",
+    "qr.updated",
+    "message.received",
+    "message.undecryptable",
+    "message.unprocessable",
+    "message.sent",
+    "message.delivered",
+    "message.read",
+    "message.played",
+    "message.failed",
+)
 MAX_STREAMS_PER_CUSTOMER: Final = 64
 PAGE: Final = 100
 

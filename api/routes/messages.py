@@ -33,7 +33,7 @@ from api.schemas.messages import (
 )
 from api.schemas.requests import NoQuery, Nothing
 from whatisup.jid import Jid
-from whatisup.protocol.content.bodies import body_object, target_of
+from whatisup.protocol.content.bodies import Body, TextBody, body_object, target_of
 from whatisup.protocol.content.compose import CannotCompose, Target, compose
 from whatisup.protocol.content.ids import new_message_id
 from whatisup.store import Instance, Message, Mode, Moment, Tx, Vault, instances, messages
@@ -62,7 +62,7 @@ def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
     row = instances.get(tx.conn, tx.vault, exchange.instance_id, who.customer_id, who.mode)
     if row is None:
         raise Problem("instance_not_found")
-    target = _target(tx, row, chat, target_of(asked.body))
+    target = _target(tx, row, chat, asked.body)
     _require_sayable(asked, row, chat, target, tx.now)
     said = body_object(asked.body)
     lifetime_s = asked.expires_in or exchange.edge.settings.message_expires_default_s
@@ -84,17 +84,19 @@ def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
     return AcceptedMessage(message_id=made.id, wa_message_id=made.wa_id, client_ref=made.client_ref, status=made.status)
 
 
-def _target(tx: Tx, row: Instance, chat: Jid, reference: str | None) -> Target | None:
+def _target(tx: Tx, row: Instance, chat: Jid, body: Body) -> Target | None:
     """Find the message that a body is about.
 
     Raises:
-        Problem: `target_not_found`.
+        Problem: `target_not_found`, with the field.
     """
+    reference, found = target_of(body), None
     if reference is None:
         return None
-    found = messages.find_target(tx.conn, tx.vault, row.id, str(chat), reference)
+    if _WHATSAPPS.match(reference):
+        found = messages.find_target(tx.conn, tx.vault, row.id, str(chat), reference)
     if found is None:
-        raise Problem("target_not_found", f"no message of this chat is called {reference[:64]}")
+        raise Problem("target_not_found", field="body.reply_to" if isinstance(body, TextBody) else "body.message_id")
     return Target(found.wa_id, found.from_me, None if found.from_me else found.author, found.original)
 
 

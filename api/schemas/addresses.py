@@ -25,14 +25,15 @@ MAX_ADDRESS: Final = 100
 
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}\Z")
 _LID = re.compile(r"[1-9][0-9]{0,19}\Z")
+_NOTHING = re.compile(r"\b\B")
 # What people write between digits, and a + in front of them.
 _DECORATION = re.compile(r"[ \-]")
 
 _USERS: Final[Mapping[str, re.Pattern[str]]] = {PN_SERVER: _NUMBER, LEGACY_PN_SERVER: _NUMBER, LID_SERVER: _LID}
-_LATER: Final[Mapping[str, str]] = {
-    GROUP_SERVER: "groups",
-    NEWSLETTER_SERVER: "newsletters",
-    BROADCAST_SERVER: "status and broadcast lists",
+_LATER: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
+    GROUP_SERVER: ("groups", re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?\Z")),
+    NEWSLETTER_SERVER: ("newsletters", re.compile(r"[0-9]{1,30}\Z")),
+    BROADCAST_SERVER: ("status and broadcast lists", re.compile(r"(status|[0-9]{1,30})\Z")),
 }
 
 
@@ -48,11 +49,11 @@ def read_address(text: str, field: str) -> Jid:
         jid = Jid.parse(text.strip())
     except JidError as error:
         raise Invalid(f"`{field}` is no JID: {error}", field=field) from None
-    if jid.server in _LATER:
-        message = f"sending to {_LATER[jid.server]} is not built yet; `{field}` takes one person's number or JID"
+    noun, pattern = _LATER.get(jid.server, ("", _NOTHING))
+    if pattern.match(jid.user):
+        message = f"sending to {noun} is not built yet; `{field}` takes one person's number or JID"
         raise Invalid(message, field=field, code="chat_not_supported_yet")
-    pattern = _USERS.get(jid.server)
-    if pattern is None or pattern.match(jid.user) is None or jid.agent:
+    if _USERS.get(jid.server, _NOTHING).match(jid.user) is None or jid.agent:
         raise Invalid(f"`{field}` names no user: write digits, …@s.whatsapp.net or …@lid", field=field)
     if jid.device:
         raise Invalid(f"`{field}` names one device: leave out `:{jid.device}`", field=field)

@@ -158,19 +158,27 @@ async def test_log_line_holds_no_secret_and_no_query(
         assert secret not in text
 
 
+HOLES = {
+    "instance_id": "inst_1",
+    "number": "999000000001",
+    "fault_id": "fault-1",
+    "message_id": "msg_1",
+    "jid": "999000000001",
+    "phone": "999000000001",
+}
 TEST_ROUTES = [e for e in ENDPOINTS if e.path.startswith("/v1/sandbox")]
 
 
 @pytest.mark.parametrize("endpoint", TEST_ROUTES, ids=lambda e: e.name)
 async def test_sandbox_route_does_not_exist_for_live_keys(front: Front, endpoint: Any) -> None:
     live = await front.holder(mode=Mode.LIVE)
-    path = endpoint.path.format(number="999000000001", fault_id="fault-1")
+    path = endpoint.path.format_map(HOLES)
     assert await live.refused(endpoint.method, path) == (404, "not_found")
 
 
 @pytest.mark.parametrize("endpoint", [e for e in ENDPOINTS if e.path.startswith("/v1/")], ids=lambda e: e.name)
 async def test_every_v1_route_wants_a_key(front: Front, endpoint: Any) -> None:
-    path = endpoint.path.format(instance_id="inst_1", number="999000000001", fault_id="fault-1")
+    path = endpoint.path.format_map(HOLES)
     assert await refusal(await front.client.open(path, method=endpoint.method)) == (401, "auth_missing")
 
 

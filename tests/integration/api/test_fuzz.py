@@ -20,7 +20,21 @@ REQUESTS = 25
 EXPECTED_503 = {"no_qr", "sandbox_unavailable", "worker_at_capacity"}
 
 words = st.sampled_from(
-    ["inst_1", "name", "metadata", "999000000001", "drop", "*", "instance.*", "evt_1", "0", "-1", "nan"]
+    [
+        "inst_1",
+        "name",
+        "metadata",
+        "999000000001",
+        "drop",
+        "*",
+        "instance.*",
+        "evt_1",
+        "0",
+        "-1",
+        "nan",
+        "5511999999999",
+        "text",
+    ]
 )
 texts = (
     words | st.text(max_size=20) | st.sampled_from(["\0", "\ud800".encode("utf-8", "surrogatepass").decode("latin1")])
@@ -31,13 +45,15 @@ values = st.recursive(
 )
 fields = st.sampled_from(
     ["name", "metadata", "phone_number", "number", "instance_id", "times", "seconds", "params", "wild"]
-)
+) | st.sampled_from(["to", "body", "type", "text", "message_id", "emoji", "options", "presence", "count", "online"])
 bodies = (
     st.dictionaries(fields, values, max_size=5).map(lambda value: json.dumps(value).encode())
     | values.map(lambda value: json.dumps(value).encode())
     | st.binary(max_size=60)
 )
-parameters = st.sampled_from(["limit", "cursor", "after", "events", "instance_id", "wait_s", "token", "wild"])
+parameters = st.sampled_from(
+    ["limit", "cursor", "after", "events", "instance_id", "wait_s", "token", "wild", "chat", "since"]
+)
 queries = st.lists(st.tuples(parameters, texts), max_size=3)
 headers = st.dictionaries(
     st.sampled_from(["Idempotency-Key", "Last-Event-ID", "X-Request-Id", "Content-Type"]),
@@ -50,7 +66,9 @@ requests = st.tuples(st.sampled_from(ENDPOINTS), st.lists(texts, min_size=2, max
 def target(endpoint: Any, segments: list[str], query: list[tuple[str, str]]) -> str:
     """A path whose holes are filled, and a query string."""
     first, second = (quote(segment, safe="") or "x" for segment in segments)
-    path = endpoint.path.format(instance_id=first, number=first, fault_id=second)
+    path = endpoint.path.format(
+        instance_id=first, number=first, fault_id=second, message_id=second, jid=second, phone=second
+    )
     pairs = [(name, value) for name, value in query if not (endpoint.name == "get_qr" and name == "wait_s")]
     pairs += [("wait_s", "0")] if endpoint.name == "get_qr" else []
     return path + "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.schemas import qr
+from api.schemas.messages import MessagesQuery, SendMessage, SetPresenceRequest
 from api.schemas.parse import Invalid, parse_json, parse_query
+from api.schemas.people import ContactBurst, ContactSends, CreateContact
 from api.schemas.replies import EventEnvelope, InstanceBody, PairCodeBody
 from api.schemas.requests import (
     CreateFault,
@@ -25,7 +27,7 @@ from api.schemas.requests import (
     QrQuery,
     Request,
 )
-from api.schemas.times import iso
+from api.schemas.times import iso, unix_ms
 from whatisup.lifecycle import State
 from whatisup.store import Event, Instance, Mode
 
@@ -36,7 +38,13 @@ BODIES: tuple[type[Request], ...] = (
     CreatePhone,
     PhoneAction,
     CreateFault,
+    SendMessage,
+    SetPresenceRequest,
+    CreateContact,
+    ContactSends,
+    ContactBurst,
 )
+SAID = b'"body":{"type":"text","text":"hello"}'
 
 
 def deep(levels: int) -> bytes:
@@ -77,12 +85,31 @@ def deep(levels: int) -> bytes:
         (b'{"name":"drop"}', CreateFault, "validation_failed", "number"),
         (b'{"name":"explode","number":"999000000001"}', CreateFault, "validation_failed", "name"),
         (b'{"name":"slow","number":"999000000001","params":{"x":1}}', CreateFault, "validation_failed", "params.x"),
+        (b'{"to":"5511999999999"}', SendMessage, "validation_failed", "body"),
+        (b'{"to":"55",%s}' % SAID, SendMessage, "validation_failed", "to"),
+        (b'{"to":"1203630@g.us",%s}' % SAID, SendMessage, "chat_not_supported_yet", "to"),
+        (b'{"to":"5511999999999","body":{"text":"x"}}', SendMessage, "validation_failed", "body.type"),
+        (b'{"to":"5511999999999","body":{"type":"song"}}', SendMessage, "validation_failed", "body.type"),
+        (b'{"to":"5511999999999","body":{"type":"text","text":""}}', SendMessage, "validation_failed", "body.text"),
+        (b'{"to":"5511999999999","body":{"type":"text","text":"x","y":1}}', SendMessage, "validation_failed", "body.y"),
+        (b'{"to":"5511999999999","client_ref":"\\u0000",%s}' % SAID, SendMessage, "validation_failed", "client_ref"),
+        (b'{"to":"5511999999999","expires_in":0,%s}' % SAID, SendMessage, "validation_failed", "expires_in"),
+        (b'{"presence":"available"}', SetPresenceRequest, "validation_failed", "presence"),
+        (b"{%s}" % SAID, ContactSends, "validation_failed", "to"),
+        (b'{"to":"999000000001","count":0}', ContactBurst, "validation_failed", "count"),
     ],
 )
 def test_parse_json_refuses_with_code_and_field(raw: bytes, kind: type[Request], code: str, field: str | None) -> None:
     with pytest.raises(Invalid) as refused:
         parse_json(raw, kind)
     assert (refused.value.code, refused.value.field) == (code, field)
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "document", "sticker"])
+def test_parse_json_says_of_media_that_it_is_to_come(kind: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_json(b'{"to":"5511999999999","body":{"type":"%s","media_url":"x"}}' % kind.encode(), SendMessage)
+    assert (refused.value.code, refused.value.field) == ("media_not_supported_yet", "body.type")
 
 
 def test_parse_json_keeps_metadata_as_it_came() -> None:
@@ -108,7 +135,10 @@ def test_parse_json_names_the_known_fields() -> None:
             lambda inner: (
                 st.lists(inner, max_size=3)
                 | st.dictionaries(
-                    st.sampled_from(["name", "metadata", "number", "params", "phone_number"]) | st.text(),
+                    st.sampled_from(
+                        ["name", "metadata", "number", "params", "phone_number", "to", "body", "type", "text"]
+                    )
+                    | st.text(),
                     inner,
                     max_size=4,
                 )
@@ -124,7 +154,11 @@ def test_parse_json_gives_a_value_or_invalid_whatever_comes(raw: bytes, kind: ty
         outcome = parse_json(raw, kind)
     except Invalid as error:
         outcome = error
-    assert isinstance(outcome, kind) or getattr(outcome, "code", None) in {"invalid_json", "validation_failed"}
+    assert isinstance(outcome, kind) or getattr(outcome, "code", None) in {
+        "invalid_json",
+        "validation_failed",
+        "chat_not_supported_yet",
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,6 +173,11 @@ def test_parse_json_gives_a_value_or_invalid_whatever_comes(raw: bytes, kind: ty
         ([("wait_s", "nan")], QrQuery, "wait_s"),
         ([("wait_s", "11")], QrQuery, "wait_s"),
         ([("after", "a"), ("cursor", "b")], EventsQuery, "cursor"),
+        ([("chat", "x")], MessagesQuery, "chat"),
+        ([("direction", "up")], MessagesQuery, "direction"),
+        ([("since", "yesterday")], MessagesQuery, "since"),
+        ([("since", "2026-05-01T12:34:56")], MessagesQuery, "since"),
+        ([("since", "1969-05-01T12:34:56Z")], MessagesQuery, "since"),
     ],
 )
 def test_parse_query_names_the_parameter(pairs: list[tuple[str, str]], kind: type[Request], field: str) -> None:
@@ -161,6 +200,11 @@ def test_parse_query_reads_numbers() -> None:
 )
 def test_iso_writes_milliseconds_and_z(at: int, text: str) -> None:
     assert iso(at) == text
+
+
+def test_unix_ms_reads_what_iso_writes() -> None:
+    assert unix_ms(iso(1_777_638_896_007)) == 1_777_638_896_007
+    assert unix_ms("2026-05-01T14:34:56.007+02:00") == 1_777_638_896_007
 
 
 QR_TEXT = "2@" + "A" * 60 + ",b,c,d"
