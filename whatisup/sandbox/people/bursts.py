@@ -1,0 +1,88 @@
+"""Bursts: many messages of one phone to one number, at a rate.
+
+Rule: a burst knows how far it is in the sandbox's file, goes on after a restart, and stops by itself. It never gets
+further ahead of its phone than `AHEAD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from whatisup import control
+from whatisup.sandbox.people.tables import Desk
+from whatisup.sandbox.state import State
+
+AHEAD: Final = 64
+"""How many of its messages may wait for the phone at once."""
+
+SHOWN: Final = 100
+"""How many bursts of a phone are shown."""
+
+WAIT_S: Final = 0.02
+"""How soon a burst looks again whether its phone keeps up."""
+
+_COLUMNS: Final = "id, chat, count, done, rate, text, started_at"
+
+
+class Bursts:
+    """All bursts; `write` drafts one text: (number, chat, text)."""
+
+    def __init__(self, state: State, desk: Desk, write: Callable[[str, str, str], None]) -> None:
+        self._state = state
+        self._db = state.connection
+        self._desk = desk
+        self._write = write
+        # What is under way, with the monotonic second at which its next message is due.
+        self._due: dict[int, float] = {
+            burst_id: 0.0 for (burst_id,) in self._db.execute("SELECT id FROM people_bursts WHERE done < count")
+        }
+
+    def start(self, number: str, request: control.BurstRequest, at: int) -> control.Burst:
+        """Begin a burst; `at` in unix milliseconds."""
+        with self._state.writing() as cursor:
+            cursor.execute(
+                "INSERT INTO people_bursts (number, chat, count, done, rate, text, started_at) VALUES (?,?,?,0,?,?,?)",
+                (number, request.to, request.count, request.rate, request.text, at),
+            )
+            burst_id = cursor.lastrowid or 0
+        self._due[burst_id] = 0.0
+        return control.Burst(burst_id, request.to, request.count, 0, request.rate, request.text, at)
+
+    def of(self, number: str) -> list[control.Burst]:
+        """Return a phone's last bursts, oldest first."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM people_bursts WHERE number = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 -- the columns are this module's own text
+            (number, SHOWN),
+        )
+        return [control.Burst(*row) for row in rows][::-1]
+
+    def step(self, now: float) -> float | None:
+        """Write what is due; return in how many seconds something is due again, None where nothing is."""
+        for burst_id in [burst_id for burst_id, due_at in self._due.items() if due_at <= now]:
+            self._advance(burst_id, now)
+        return max(0.0, min(self._due.values()) - now) if self._due else None
+
+    def _advance(self, burst_id: int, now: float) -> None:
+        row = self._db.execute(f"SELECT number, {_COLUMNS} FROM people_bursts WHERE id = ?", (burst_id,)).fetchone()  # noqa: S608 -- the columns are this module's own text
+        if row is None or row[4] >= row[3]:
+            del self._due[burst_id]
+            return
+        number, _, chat, count, done, rate, text, _ = row
+        begun_at = self._due[burst_id] or now
+        room = AHEAD - self._desk.count(number)
+        owed = count - done if rate is None else min(count - done, 1 + int((now - begun_at) * rate))
+        writing = max(0, min(room, owed))
+        with self._state.writing() as cursor:
+            for index in range(done + 1, done + 1 + writing):
+                self._write(number, chat, f"{text} {index}")
+            cursor.execute("UPDATE people_bursts SET done = ? WHERE id = ?", (done + writing, burst_id))
+        self._due[burst_id] = now + WAIT_S if rate is None or writing < owed else begun_at + writing / rate
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+
+def text_body(text: str) -> dict[str, Any]:
+    """Return the body of a plain text."""
+    return {"type": "text", "text": text}

@@ -1,0 +1,219 @@
+"""How a phone sends: a message to every device of a chat and to its own companions, and again to who could not read it.
+
+Rule: one id is encrypted for one device once; again only when that device asks, at most `MAX_RESENDS` times.
+
+Source: WhatsApp Web, as whatsmeow does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from whatisup.errors import E2eeError, LocalProtocolError, RemoteProtocolError
+from whatisup.jid import Jid
+from whatisup.protocol.content.bodies import Body, parse_body, target_of
+from whatisup.protocol.content.compose import Composed, Target, compose, wrap_device_sent
+from whatisup.protocol.content.secrets import UseCase, seal_addon
+from whatisup.protocol.stanzas.ack import parse_message_ack
+from whatisup.protocol.stanzas.message import Enc, Outgoing, build_message
+from whatisup.protocol.stanzas.receipt import Receipt, RetryRequest
+from whatisup.sandbox.accounts import Account
+from whatisup.sandbox.people import mishaps
+from whatisup.sandbox.people.logs import Sent
+from whatisup.sandbox.people.turn import Turn
+from whatisup.wire import message as proto
+
+MAX_RESENDS: Final = 5
+"""How often one device gets one message again."""
+
+VOTE: Final = "poll_vote"
+
+
+class _Shape(msgspec.Struct, array_like=True, frozen=True):
+    """How a sent message's stanza looks, for when it is sent again."""
+
+    type: str
+    edit: str | None
+    mediatype: str | None
+    hide: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Letter:
+    """A message on its way: to whom, what it says, and what our own companions get of it."""
+
+    id: str
+    chat: Account
+    composed: Composed
+    copy: bytes
+
+
+def send(turn: Turn, message_id: str) -> None:
+    """Send what the phone was told to send under that id."""
+    sent = turn.logs.sent_one(turn.number, message_id)
+    if sent is None or sent.acked_at is not None:
+        return
+    chat = turn.hub.state.account(sent.chat)
+    try:
+        if chat is None or chat.tenant != turn.account.tenant:
+            raise LocalProtocolError("there is no such number")
+        _send(turn, _Letter(message_id, chat, composed := _composed(turn, sent, chat), _copy(composed, chat)))
+    except (LocalProtocolError, RemoteProtocolError) as error:
+        turn.logs.failed(turn.number, message_id, str(error))
+
+
+def _copy(composed: Composed, chat: Account) -> bytes:
+    return wrap_device_sent(composed.message, chat.lid_jid)
+
+
+def _composed(turn: Turn, sent: Sent, chat: Account) -> Composed:
+    said: dict[str, Any] = sent.body or {}
+    if said.get("type") == VOTE:
+        return _vote(turn, chat, said)
+    body = parse_body(said)
+    return compose(
+        body,
+        chat=chat.lid_jid,
+        own=turn.account.lid_jid,
+        target=_target(turn, chat, body),
+        secret=turn.entropy(32),
+        unix_ms=turn.hub.unix_ms,
+    )
+
+
+def _target(turn: Turn, chat: Account, body: Body) -> Target | None:
+    message_id = target_of(body)
+    if message_id is None:
+        return None
+    known = turn.logs.known(turn.number, chat.number, message_id)
+    if known is None:
+        raise LocalProtocolError("it is about a message that this phone does not know")
+    author = turn.hub.state.account(known.author)
+    from_me = known.author == turn.number
+    return Target(message_id, from_me, None if author is None else str(author.lid_jid), known.message)
+
+
+def _vote(turn: Turn, chat: Account, said: dict[str, Any]) -> Composed:
+    poll = turn.logs.known(turn.number, chat.number, said["poll"])
+    author = None if poll is None else turn.hub.state.account(poll.author)
+    if poll is None or poll.secret is None or author is None:
+        raise LocalProtocolError("it is about a poll that this phone does not know")
+    addon = seal_addon(
+        UseCase.POLL_VOTE,
+        _selected(said["options"]).SerializeToString(),
+        secret=poll.secret,
+        wa_id=poll.id,
+        sender=str(author.lid_jid),
+        modifier=str(turn.account.lid_jid),
+        entropy=turn.entropy,
+    )
+    message = proto.Message()
+    update = message.pollUpdateMessage
+    key = update.pollCreationMessageKey
+    key.remoteJid, key.fromMe, key.id = str(chat.lid_jid), author.number == turn.number, poll.id
+    update.vote.encPayload, update.vote.encIv = addon.payload, addon.iv
+    update.senderTimestampMs = turn.hub.unix_ms
+    return Composed(message.SerializeToString(), "poll", hide=True, meta={"polltype": "vote"})
+
+
+def _selected(options: list[str]) -> proto.PollVoteMessage:
+    return proto.PollVoteMessage(selectedOptions=[hashlib.sha256(option.encode()).digest() for option in options])
+
+
+def _send(turn: Turn, letter: _Letter) -> None:
+    composed, chat = letter.composed, letter.chat
+    is_note = chat.number == turn.number
+    others = () if is_note else tuple((device, composed.message) for device in turn.devices(chat))
+    own = tuple((device, letter.copy) for device in turn.devices(turn.account))
+    mishaps.before_writing(turn, [device for device, _ in others])
+    written = [(device, _written(turn, device, plain)) for device, plain in (*others, *own)]
+    participants = tuple((device, _dressed(enc, composed)) for device, enc in written if enc is not None)
+    stanza = Outgoing(
+        id=letter.id,
+        to=chat.lid_jid,
+        type=composed.stanza_type,
+        edit=composed.edit,
+        peer_recipient_pn=chat.pn_jid,
+        participants=participants,
+        meta=composed.meta,
+    )
+    shape = _Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
+    kept = msgspec.json.encode(shape)
+    turn.logs.sealed(turn.number, letter.id, turn.hub.unix, composed.message, kept, composed.secret)
+    _note_ack(turn, letter.id, stanza)
+
+
+def _note_ack(turn: Turn, message_id: str, stanza: Outgoing) -> None:
+    answer = turn.submit(build_message(stanza))
+    if answer is not None:
+        ack = parse_message_ack(answer)
+        turn.logs.acked(turn.number, message_id, turn.hub.unix_ms, ack.unix_t, ack.error)
+
+
+def _written(turn: Turn, device: Jid, plaintext: bytes) -> Enc | None:
+    try:
+        return turn.write(device, plaintext)
+    except E2eeError:
+        # A device with keys that are none: everybody else gets the message.
+        return None
+
+
+def _dressed(enc: Enc, shape: Composed | _Shape) -> Enc:
+    return replace(enc, mediatype=shape.mediatype, hide=shape.hide)
+
+
+# resends
+
+
+def resend(turn: Turn, receipt: Receipt, request: RetryRequest) -> None:
+    """Answer a retry receipt with another copy for the one device that asks.
+
+    Raises `E2eeError` for keys that are none.
+    """
+    asking = receipt.participant or receipt.source
+    person = turn.person(asking)
+    sent = turn.logs.sent_one(turn.number, request.wa_id)
+    if person is None or sent is None or sent.message is None or sent.stanza is None:
+        return
+    if person.number not in (sent.chat, turn.number):
+        return
+    device = person.lid_jid.with_device(asking.device)
+    times = turn.logs.receipt(turn.number, sent.id, person.number, asking.device, "retry", turn.hub.unix_ms)
+    if times > MAX_RESENDS or not _renewed(turn, device, request):
+        return
+    shape = msgspec.json.decode(sent.stanza, type=_Shape)
+    chat = turn.hub.state.account(sent.chat)
+    is_copy = person.number == turn.number and chat is not None
+    plaintext = wrap_device_sent(sent.message, chat.lid_jid) if is_copy and chat is not None else sent.message
+    enc = turn.write(device, plaintext)
+    if enc is not None:
+        stanza = Outgoing(
+            id=sent.id,
+            to=asking,
+            type=shape.type,
+            edit=shape.edit,
+            direct=replace(_dressed(enc, shape), count=request.count),
+            unix_t=sent.t,
+            recipient=chat.lid_jid if is_copy and chat is not None else None,
+            device_fanout=False,
+        )
+        turn.submit(build_message(stanza))
+
+
+def _renewed(turn: Turn, device: Jid, request: RetryRequest) -> bool:
+    """Open a new session where the old one is to blame; False where none can be had."""
+    ratchets = turn.ratchets
+    if request.keys is not None:
+        ratchets.start(device, request.keys)
+        return True
+    is_same = ratchets.can_write_to(device) and ratchets.registration_id(device) == request.registration_id
+    if is_same and request.count < 2:
+        return True
+    bundle = turn.bundle(device)
+    if bundle is not None:
+        ratchets.start(device, bundle)
+    return bundle is not None
