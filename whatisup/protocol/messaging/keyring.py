@@ -258,8 +258,10 @@ class Keyring:
             if kind in _ADDRESSED:
                 group, mark, address = name.rpartition("::")
                 user, _, device = address.rpartition(".")
-                if user == old:
-                    self._move(kind, name, f"{group}{mark}{new}.{device}")
+                moved = f"{group}{mark}{new}.{device}"
+                # What cannot be moved yet is moved when it is met.
+                if user == old and self.has(kind, moved):
+                    self._move(kind, name, moved)
         return True
 
     def settle(self, jid: Jid, group: Jid | None = None) -> str:
@@ -343,6 +345,11 @@ def sender_key_name(group: Jid, address: str) -> str:
 def encode_signed_prekey(key: SignedPrekey) -> bytes:
     """Return an earlier signed prekey to keep: its private key (32 bytes) and its signature (64)."""
     return key.pair.private + key.signature
+
+
+def phone_of(device: Jid) -> Jid:
+    """Return the phone (device 0) of a device's user, in the same family."""
+    return Jid(device.user, LID_SERVER if device.is_lid else PN_SERVER)
 
 
 def device_keys(jid: Jid, group: Jid | None = None) -> frozenset[KeyName]:

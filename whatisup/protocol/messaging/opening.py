@@ -108,6 +108,9 @@ class Opened:
     learned: tuple[tuple[Jid, Jid], ...] = ()
 
 
+_UNREAD: Final = frozenset({Verdict.FAILED, Verdict.OLD_COUNTER})
+
+
 def ciphertext_hash(enc: Enc, envelope: Envelope) -> bytes:
     """Return what a ciphertext is remembered by (32 bytes): itself, its kind, its author, and the group if in one."""
     parts = [enc.ciphertext, enc.kind.encode()]
@@ -319,10 +322,11 @@ def _judged(envelope: Envelope, parts: _Parts, learned: tuple[tuple[Jid, Jid], .
             # It was read; the sender would only send the same again.
             is_garbage = True
             failure = failure or Failure("malformed", 0, hide=any(enc.hide for enc in envelope.encs))
+    verdict = _verdict(envelope, parts, content, is_garbage)
     wants_retry = bool(parts.failures) and _is_worth_a_retry(envelope, now_ms)
     return Opened(
         envelope,
-        _verdict(envelope, parts, content, is_garbage),
+        verdict,
         content=content,
         plaintext_hash=digest,
         hashes=tuple(parts.hashes),
@@ -330,7 +334,7 @@ def _judged(envelope: Envelope, parts: _Parts, learned: tuple[tuple[Jid, Jid], .
         identity_changed=parts.identity_changed,
         used_prekeys=tuple(parts.used_prekeys),
         wants_retry=wants_retry,
-        wants_phone=wants_retry and _phone_has(envelope, now_ms),
+        wants_phone=wants_retry and verdict in _UNREAD and _phone_has(envelope, now_ms),
         learned=learned,
     )
 
