@@ -50,12 +50,62 @@ class FaultName(StrEnum):
     NO_ANSWER = "no-answer"
     BAD_CERTIFICATE = "bad-certificate"
     REFS_EXPIRED = "refs-expired"
+    # messages: what a device gets, and what becomes of what it sends
+    DROP_AFTER_DELIVERY = "drop-after-delivery"
+    DROP_AFTER_ACK = "drop-after-ack"
+    DROP_BEFORE_ACK = "drop-before-ack"
+    DUPLICATE = "duplicate"
+    REORDER = "reorder"
+    CORRUPT_MAC = "corrupt-mac"
+    UNAVAILABLE = "unavailable"
+    LID_ONLY = "lid-only"
+    REDELIVER_ALL = "redeliver-all"
+    NACK_463 = "nack-463"
+    NACK_475 = "nack-475"
+    NACK_479 = "nack-479"
+    NACK_421 = "nack-421"
+    PHASH_MISMATCH = "phash-mismatch"
+    # messages: what a simulated phone does
+    NO_SESSION = "no-session"
+    CONSUMED_PREKEY = "consumed-prekey"
+    IDENTITY_CHANGE = "identity-change"
+    SIMULTANEOUS = "simultaneous"
+    RETRY_STORM = "retry-storm"
 
 
 FAILURE_CODES: Final = (400, 401, 402, 403, 405, 406, 409, 413, 414, 415, 418, 500, 501, 503)
 """Codes of `failure-<code>`. Source: the `failure` reasons which whatsmeow knows."""
 
 FAULT_NAMES: Final = (*(str(name) for name in FaultName), *(f"failure-{code}" for code in FAILURE_CODES))
+
+
+class Switch(StrEnum):
+    """Rules of the server that nobody has observed for certain: without the switch one behaviour, with it the other.
+
+    `no-id-dedupe`: an id seen before is delivered again to everyone. `nack-keeps`: an ack with an error clears nothing.
+    `push-queue`: the whole backlog at once; `pull-queue`: never without being asked; neither: five, then as asked, and
+    all to a client that does not ask. `live-held-back`: nothing live before the end of the backlog.
+    `receipt-lost-on-close`: what a client said in the second before its socket ended was not heard. `no-ib-offline`:
+    the end of the backlog is not announced. `reused-id`: one id may stand for several messages of different content.
+    `unknown-tag`: each login brings a stanza nobody knows, until it is acknowledged. `429`: the first device query and
+    the first bundle query of each connection are refused. `token-rule`: a first message needs a token, or is refused
+    with 463.
+    """
+
+    NO_ID_DEDUPE = "no-id-dedupe"
+    NACK_KEEPS = "nack-keeps"
+    PUSH_QUEUE = "push-queue"
+    PULL_QUEUE = "pull-queue"
+    LIVE_HELD_BACK = "live-held-back"
+    RECEIPT_LOST_ON_CLOSE = "receipt-lost-on-close"
+    NO_IB_OFFLINE = "no-ib-offline"
+    REUSED_ID = "reused-id"
+    UNKNOWN_TAG = "unknown-tag"
+    RATE_LIMIT = "429"
+    TOKEN_RULE = "token-rule"  # noqa: S105 -- the name of a switch
+
+
+SWITCHES: Final = tuple(str(switch) for switch in Switch)
 
 
 class _Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -104,14 +154,20 @@ class UnlinkRequest(_Request, frozen=True):
 
 
 class Scope(_Request, frozen=True):
-    """Whom a fault concerns: everyone (nothing given), an account (`number`), or one of its devices (`device` too)."""
+    """Whom a fault concerns: everyone (nothing given), an account (`number`), or one of its devices (`device` too).
+
+    `ref` names a companion that is not linked yet, by a reference its QR shows.
+    """
 
     number: Number | None = None
     device: DeviceNumber | None = None
+    ref: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
     def __post_init__(self) -> None:
         if self.device is not None and self.number is None:
             raise ValueError("a device needs the number of its account")
+        if self.ref is not None and self.number is not None:
+            raise ValueError("a reference belongs to no account yet")
 
 
 EVERYONE: Final = Scope()
@@ -157,6 +213,12 @@ class FaultRequest(_Request, frozen=True):
 
     Who connects is known before the login only by the routing info that an earlier login handed out: a
     `bad-certificate` for an account or device meets those of its devices that return it.
+
+    Faults of messages meet one stanza a round: on its way to a device in scope (`drop-after-delivery`, `duplicate`,
+    `reorder`, `corrupt-mac`, `unavailable`, `lid-only`), sent by one (`nack-…`, `phash-mismatch`, `drop-before-ack`),
+    or answered by one (`drop-after-ack`). `redeliver-all` queues again what a device has had and cuts it off. The
+    others are what the phone of the account in scope does: `no-session`, `consumed-prekey`, `identity-change`,
+    `simultaneous`, `retry-storm`, and `corrupt-mac` where that phone is written to.
     """
 
     name: Annotated[str, Meta(max_length=32)]

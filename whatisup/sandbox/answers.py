@@ -14,9 +14,14 @@ from whatisup.protocol import prekeys
 from whatisup.protocol.stanzas import query
 from whatisup.protocol.stanzas.iq import build_error, build_result
 from whatisup.protocol.stanzas.logout import MD_XMLNS, parse_remove_companion_device
+from whatisup.protocol.stanzas.tokens import parse_token_issue
+from whatisup.protocol.stanzas.usync import USYNC_XMLNS
 from whatisup.sandbox import phone
 from whatisup.sandbox.accounts import Account, Companion
+from whatisup.sandbox.directory import account_of
 from whatisup.sandbox.hub import Client, Hub
+from whatisup.sandbox.tokens import TOKEN_LENGTH, issue_token
+from whatisup.sandbox.usync import answer_usync
 from whatisup.wire import Node
 
 Answer: TypeAlias = Callable[[Hub, Client, Companion, Node], Node | None]
@@ -56,7 +61,7 @@ def _encrypt_get(hub: Hub, client: Client, companion: Companion, request: Node) 
     if request.child("digest") is not None:
         return _digest(hub, companion, request)
     if request.child("key") is not None:
-        return _bundles(hub, client, request)
+        return _bundles(hub, client, companion, request)
     return build_error(request, 501)
 
 
@@ -68,18 +73,21 @@ def _digest(hub: Hub, companion: Companion, request: Node) -> Node:
     return prekeys.build_digest(request, stored.public, left)
 
 
-def _bundles(hub: Hub, client: Client, request: Node) -> Node:
+def _bundles(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
+    own = hub.state.account(companion.number)
+    if own is None:
+        return build_error(request, 401)
     found: list[tuple[Jid, prekeys.Bundle]] = []
     for jid in prekeys.parse_bundle_query(request):
-        bundle = _bundle(hub, client, jid)
+        bundle = _bundle(hub, client, own, jid)
         # An unknown device is left out: Baileys gives up the whole batch for one error in it.
         if bundle is not None:
             found.append((jid, bundle))
     return prekeys.build_bundles(request, found)
 
 
-def _bundle(hub: Hub, client: Client, jid: Jid) -> prekeys.Bundle | None:
-    account = hub.state.account_of_lid(jid.user) if jid.is_lid else hub.state.account(jid.user)
+def _bundle(hub: Hub, client: Client, own: Account, jid: Jid) -> prekeys.Bundle | None:
+    account = account_of(hub.state, jid, own)
     if account is None:
         return None
     if not jid.device:
@@ -116,10 +124,9 @@ def _encrypt_set(hub: Hub, client: Client, companion: Companion, request: Node) 
 
 
 def _passive_set(hub: Hub, client: Client, companion: Companion, request: Node) -> Node | None:
-    client.is_active = query.parse_active(request)
+    is_active = query.parse_active(request)
     hub.send(client, build_result(request))
-    if client.is_active:
-        hub.send_held(client, companion)
+    hub.activate(client, companion, is_active=is_active)
     return None
 
 
@@ -141,11 +148,47 @@ def _props(hub: Hub, client: Client, companion: Companion, request: Node) -> Nod
 
 
 def _blocklist(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
-    return query.build_blocklist(request)
+    return query.build_blocklist(request, _blocked(hub, companion))
+
+
+def _blocked(hub: Hub, companion: Companion) -> tuple[Jid, ...]:
+    accounts = (hub.state.account(number) for number in hub.ledger.blocked(companion.number))
+    return tuple(account.lid_jid for account in accounts if account is not None)
+
+
+def _block(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
+    own, item = hub.state.account(companion.number), request.child("item")
+    if own is None or item is None or item.attrs.get("action") not in ("block", "unblock"):
+        return build_error(request, 400)
+    reader = item.reader()
+    jid = reader.jid("jid")
+    reader.check()
+    other = account_of(hub.state, jid, own)
+    if other is None:
+        return build_error(request, 404)
+    hub.ledger.block(own.number, other.number, is_blocked=item.attrs["action"] == "block")
+    return _blocklist(hub, client, companion, request)
 
 
 def _privacy(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
     return query.build_privacy(request, _PRIVACY)
+
+
+def _privacy_set(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
+    own = hub.state.account(companion.number)
+    if request.child("tokens") is None or own is None:
+        return build_result(request)
+    with hub.state.writing():
+        for jid, t in parse_token_issue(request):
+            holder = account_of(hub.state, jid, own)
+            if holder is not None:
+                issue_token(hub, own, holder, client.entropy(TOKEN_LENGTH), t)
+    return build_result(request)
+
+
+def _usync(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
+    own = hub.state.account(companion.number)
+    return build_error(request, 401) if own is None else answer_usync(hub.state, own, request)
 
 
 def _groups(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
@@ -161,7 +204,10 @@ ANSWERS: Final[Mapping[tuple[str, str], Answer]] = {
     (query.PASSIVE_XMLNS, "set"): _passive_set,
     (query.PROPS_XMLNS, "get"): _props,
     (query.BLOCKLIST_XMLNS, "get"): _blocklist,
+    (query.BLOCKLIST_XMLNS, "set"): _block,
     (query.PRIVACY_XMLNS, "get"): _privacy,
+    (query.PRIVACY_XMLNS, "set"): _privacy_set,
+    (USYNC_XMLNS, "get"): _usync,
     (_GROUPS_XMLNS, "get"): _groups,
     (MD_XMLNS, "set"): _md_set,
 }

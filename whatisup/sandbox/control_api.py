@@ -209,7 +209,7 @@ async def _get_connection(api: ControlApi, params: Params, request: None) -> con
             routing_info_returned=prologue is not None and prologue.routing_info == companion.routing_info,
             client_version=None if client.version is None else str(client.version),
         )
-    queued = hub.state.count_queued(companion.row)
+    queued = hub.waiting.count(companion.row)
     return control.DeviceConnection(
         companion.number, companion.device, connection, record.logins, queued, list(record.stanzas)
     )

@@ -10,8 +10,9 @@ sandbox disarms them.
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -37,6 +38,8 @@ class Moment(Enum):
     """At once on a live connection; on a new one when it turns active (a pairing one: when references are offered)."""
     IQ = auto()
     """The client asked something."""
+    TAKEN = auto()
+    """A stanza is routed, or a phone acts: whoever does it takes the fault by its name (`Faults.take`)."""
 
 
 class Whom(Enum):
@@ -74,6 +77,26 @@ _NAMED: Final = (
     Kind(FaultName.NO_ANSWER, Moment.IQ),
     Kind(FaultName.BAD_CERTIFICATE, Moment.HELLO),
     Kind(FaultName.REFS_EXPIRED, Moment.LIVE, Whom.NEWCOMER),
+    Kind(FaultName.REDELIVER_ALL, Moment.LIVE, Whom.COMPANION),
+    Kind(FaultName.DROP_AFTER_DELIVERY, Moment.TAKEN),
+    Kind(FaultName.DROP_AFTER_ACK, Moment.TAKEN),
+    Kind(FaultName.DROP_BEFORE_ACK, Moment.TAKEN),
+    Kind(FaultName.DUPLICATE, Moment.TAKEN),
+    Kind(FaultName.REORDER, Moment.TAKEN),
+    Kind(FaultName.CORRUPT_MAC, Moment.TAKEN),
+    Kind(FaultName.UNAVAILABLE, Moment.TAKEN),
+    Kind(FaultName.LID_ONLY, Moment.TAKEN),
+    Kind(FaultName.NACK_463, Moment.TAKEN),
+    Kind(FaultName.NACK_475, Moment.TAKEN),
+    Kind(FaultName.NACK_479, Moment.TAKEN),
+    Kind(FaultName.NACK_421, Moment.TAKEN),
+    Kind(FaultName.PHASH_MISMATCH, Moment.TAKEN),
+    # Taken by the simulated phones.
+    Kind(FaultName.NO_SESSION, Moment.TAKEN),
+    Kind(FaultName.CONSUMED_PREKEY, Moment.TAKEN),
+    Kind(FaultName.IDENTITY_CHANGE, Moment.TAKEN),
+    Kind(FaultName.SIMULTANEOUS, Moment.TAKEN),
+    Kind(FaultName.RETRY_STORM, Moment.TAKEN),
 )
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -86,13 +109,15 @@ KINDS: Final[Mapping[str, Kind]] = {
 class Target:
     """Whom a connection belongs to, as far as the server knows at that moment.
 
-    `iq` is the xmlns of a request, `version` the client's.
+    `device` 0 is the account's phone, `iq` the xmlns of a request, `version` the client's, `refs` what a newcomer
+    offers to be scanned.
     """
 
     number: str | None = None
     device: int | None = None
     iq: str | None = None
     version: ClientVersion | None = None
+    refs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -139,16 +164,23 @@ def _is_below(version: ClientVersion | None, limit: str) -> bool:
 
 
 def in_scope(scope: Scope, target: Target) -> bool:
-    """Whether a scope covers that account and device."""
+    """Whether a scope covers that account and device, or that newcomer."""
+    if scope.ref is not None:
+        return scope.ref in target.refs
     if scope.number is None:
         return True
     return scope.number == target.number and scope.device in (None, target.device)
 
 
+def _covered(scope: Scope) -> Target:
+    return Target(scope.number, scope.device, refs=() if scope.ref is None else (scope.ref,))
+
+
 class Faults:
     """All faults: those that can still strike, oldest first, and the last ones that cannot (to read their `hits`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._armed: dict[str, Armed] = {}
         self._spent: deque[Armed] = deque(maxlen=MAX_SPENT)
         self._count = 0
@@ -179,17 +211,25 @@ class Faults:
         """Return the oldest fault that hits `target` at this moment, with one round used; the others keep theirs."""
         return next(self.strike(moment, target, now), None)
 
+    def take(self, name: str, target: Target) -> Armed | None:
+        """Return the oldest fault of that name that hits `target`, with one round used; None: nothing is wrong."""
+        if not self._armed:
+            return None
+        now = self._monotonic()
+        for armed in self._armed.values():
+            if armed.request.name == name and not armed.is_spent(now) and armed.matches(target):
+                armed.spend()
+                self._retire(now)
+                return armed
+        return None
+
     def disarm(self, fault_id: str) -> bool:
         """Disarm one fault; False when none of that id can strike."""
         return self._armed.pop(fault_id, None) is not None
 
     def clear(self, scope: Scope) -> int:
         """Disarm every fault whose scope is within `scope`; return how many."""
-        gone = [
-            armed.id
-            for armed in self._armed.values()
-            if in_scope(scope, Target(armed.request.scope.number, armed.request.scope.device))
-        ]
+        gone = [armed.id for armed in self._armed.values() if in_scope(scope, _covered(armed.request.scope))]
         for fault_id in gone:
             del self._armed[fault_id]
         return len(gone)

@@ -1,7 +1,8 @@
 """The sandbox's centre: who is connected, and how a stanza, a last word or a removal reaches a connection.
 
 Rule: the `Hub` alone knows which connections live. What a connection owes its socket stands in its `Client` (`ending`,
-`is_half_open`, latency), and `Client.wake` tells the socket to look.
+`is_half_open`, latency), and `Client.wake` tells the socket to look. A stanza for a device is kept before it is sent,
+and sent only once that is on disk.
 """
 
 from __future__ import annotations
@@ -13,26 +14,41 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from whatisup.control import Stanza
-from whatisup.jid import Jid
+from whatisup.control import FaultName, Stanza, Switch
+from whatisup.jid import SERVER, Jid
 from whatisup.protocol.outcomes import build_stream_error
 from whatisup.protocol.payloads import Registration
 from whatisup.protocol.profile import ClientVersion
+from whatisup.protocol.stanzas.ib import OfflinePreview, build_offline, build_offline_preview
 from whatisup.protocol.stanzas.logout import DeviceList, DeviceListed, build_devices_notification
+from whatisup.protocol.stanzas.message import mark_offline
 from whatisup.sandbox.accounts import Companion, device_hash
 from whatisup.sandbox.authority import Authority
 from whatisup.sandbox.entropy import Seed, Stream
 from whatisup.sandbox.faults import Faults, Target
-from whatisup.sandbox.router import Nobody, PhonePort, Router
+from whatisup.sandbox.ledger import Ledger
+from whatisup.sandbox.outbox import Outbox
+from whatisup.sandbox.ports import Nobody, PhonePort
 from whatisup.sandbox.session import Compression, Session
 from whatisup.sandbox.state import State
-from whatisup.wire import Node, decode_node, encode_node
+from whatisup.sandbox.switches import NO_SWITCHES
+from whatisup.sandbox.waiting import Clearing, Waiting, WaitingTable, clearing_of
+from whatisup.wire import Node, decode_node
 
 TRACED: Final = 12
 """How many stanzas of a device are remembered, without their contents."""
 
 MAX_PENDING: Final = 16 * 2**20
 """A client that lets this many bytes pile up is dropped."""
+
+MAX_AHEAD: Final = 4 * 2**20
+"""No more of a backlog is written while this many bytes wait for the socket."""
+
+REPEATED: Final = 200
+"""How many messages of a device are remembered, so that they can be delivered once more."""
+
+UNKNOWN_TAG: Final = "sandbox-novelty"
+"""The tag of a stanza that no client knows: well-formed, with `id` and `from`, so a client owes it an ack."""
 
 _MAX_ATTRS: Final = 16
 _MAX_ATTR: Final = 64  # characters
@@ -67,14 +83,15 @@ class Record:
 
     logins: int = 0
     stanzas: deque[Stanza] = field(default_factory=lambda: deque(maxlen=TRACED))
+    delivered: deque[Waiting] = field(default_factory=lambda: deque(maxlen=REPEATED))
 
 
 @dataclass(slots=True, eq=False)
 class Client:
     """One connection of a client, as the server sees it. Times are monotonic seconds, `since` unix milliseconds.
 
-    `sent_up_to` is the position in the device's queue that this connection has been sent; `latency_until` None means
-    for good.
+    `outbox` is what it is sent of its device's queue; `held` a message that waits for the next one to overtake it;
+    `heard` what it said in the last second, where that may be lost. `latency_until` None means for good.
     """
 
     serial: int
@@ -97,13 +114,17 @@ class Client:
     refs: tuple[str, ...] = ()
     companion: Companion | None = None
     record: Record | None = None
-    sent_up_to: int = 0
+    outbox: Outbox | None = None
+    held: tuple[Waiting, Node] | None = None
+    heard: deque[tuple[float, Node]] = field(default_factory=deque)
+    refused: set[str] = field(default_factory=set)
+    is_available: bool = False
 
     @property
     def target(self) -> Target:
         """Whose connection it is, as the faults see it."""
         if self.companion is None:
-            return Target(version=self.version)
+            return Target(version=self.version, refs=self.refs)
         return Target(self.companion.number, self.companion.device, version=self.version)
 
     def new_id(self) -> str:
@@ -115,18 +136,26 @@ class Hub:
     """Owns the connections; the store, the faults and the authority hang on it."""
 
     def __init__(
-        self, state: State, authority: Authority, seed: Seed, compression: Compression, clock: Clock | None = None
+        self,
+        state: State,
+        authority: Authority,
+        seed: Seed,
+        compression: Compression,
+        clock: Clock | None = None,
+        switches: frozenset[Switch] = NO_SWITCHES,
     ) -> None:
         self.state = state
         self.authority = authority
         self.seed = seed
         self.compression = compression
         self.clock = clock or Clock()
-        self.faults = Faults()
+        self.faults = Faults(self.clock.monotonic)
         self.people: PhonePort = Nobody()
-        self.router = Router(self)
+        self.switches = switches
+        self.waiting = WaitingTable(state)
+        self.ledger = Ledger(state)
         self.run = state.count("runs")
-        self._serial = 0
+        self._serial = self._stamp = self._ids = 0
         self._clients: dict[int, Client] = {}
         self._online: dict[tuple[str, int], Client] = {}
         self._records: dict[tuple[str, int], Record] = {}
@@ -135,6 +164,16 @@ class Hub:
     def unix(self) -> int:
         """The server's clock in whole unix seconds, as stanzas carry it."""
         return int(self.clock.unix())
+
+    def stamp(self) -> int:
+        """Return the server's clock for a message, in unix seconds: it never goes back."""
+        self._stamp = max(self._stamp, self.unix)
+        return self._stamp
+
+    def next_id(self) -> str:
+        """Return an id for a stanza that the server makes for a device; unique among all runs."""
+        self._ids += 1
+        return f"{self.run}.{self._ids}"
 
     @property
     def unix_ms(self) -> int:
@@ -207,19 +246,91 @@ class Hub:
         client.ending = Ending.RESET
         client.wake()
 
-    def deliver(self, companion: Companion, node: Node) -> None:
-        """Bring a stanza to a device, now or at its next login, again and again until it is acknowledged."""
-        position = self.state.enqueue(companion.row, node.tag, str(node.attrs.get("id", "")), encode_node(node))
+    def deliver(self, companion: Companion, node: Node, clearing: Clearing | None = None) -> None:
+        """Keep a stanza for a device, and bring it there now or at a later login, until it is acknowledged."""
+        stanza = self.waiting.add(companion.row, node, clearing or clearing_of(node), unix=self.unix)
+        if companion.key in self._online:
+            self.state.on_commit(lambda: self._offer(companion, stanza, node))
+
+    def _offer(self, companion: Companion, stanza: Waiting, node: Node) -> None:
         client = self.online(*companion.key)
-        if client is not None and client.is_active:
-            client.sent_up_to = position
+        if client is None or client.outbox is None or not client.outbox.offer(stanza.position, stanza.peer):
+            return
+        self._write(client, stanza, node)
+
+    def pump(self, client: Client) -> None:
+        """Send what is due of a device's queue, and announce the end of the backlog."""
+        outbox, now = client.outbox, self.clock.monotonic()
+        if outbox is None or client.is_half_open:
+            return
+        while client.ending is None and client.session.pending < MAX_AHEAD and (due := outbox.next(now)) is not None:
+            position, number = due
+            stanza = self.waiting.at(position)
+            if stanza is None:
+                continue
+            node = decode_node(stanza.stanza)
+            self._write(client, stanza, node if number is None else mark_offline(node, number))
+        if client.ending is None and (count := outbox.end()) is not None and Switch.NO_IB_OFFLINE not in self.switches:
+            self.send(client, build_offline(count))
+
+    def _write(self, client: Client, stanza: Waiting, node: Node) -> None:
+        outbox = client.outbox
+        if outbox is None or client.ending is not None:
+            return
+        outbox.written.add(stanza.position)
+        if stanza.kind != "message":
+            self.send(client, node)
+            return
+        if client.record is not None:
+            client.record.delivered.append(stanza)
+        if client.held is None and self.faults.take(FaultName.REORDER, client.target) is not None:
+            client.held = stanza, node
+            return
+        copies = 2 if self.faults.take(FaultName.DUPLICATE, client.target) is not None else 1
+        self.send(client, *[node] * copies)
+        self.release(client)
+        if self.faults.take(FaultName.DROP_AFTER_DELIVERY, client.target) is not None:
+            # From here on nothing that the client says is heard; what was written still goes out.
+            self.end(client)
+
+    def release(self, client: Client) -> None:
+        """Send a message that was held for another one to overtake it."""
+        if client.held is not None:
+            (_, node), client.held = client.held, None
             self.send(client, node)
 
-    def send_held(self, client: Client, companion: Companion) -> None:
-        """Send what came for a device while its connection was passive."""
-        for stanza in self.state.queued(companion.row, after=client.sent_up_to):
-            client.sent_up_to = stanza.position
-            self.send(client, decode_node(stanza.stanza))
+    def welcome(self, client: Client, companion: Companion) -> None:
+        """Announce what waits for a device that has logged in; it flows once the client is active."""
+        kinds = self.waiting.kinds(companion.row)
+        preview = OfflinePreview(kinds.total(), kinds["message"], kinds["receipt"], kinds["notification"])
+        self.send(client, build_offline_preview(preview))
+        client.outbox = Outbox(self.waiting.positions(companion.row), self.switches)
+        self.pump(client)
+
+    def activate(self, client: Client, companion: Companion, *, is_active: bool) -> None:
+        """Begin or stop to send a device what it is owed."""
+        client.is_active = is_active
+        if client.outbox is None:
+            return
+        if not is_active:
+            client.outbox.rest()
+            return
+        client.outbox.activate(self.clock.monotonic())
+        if Switch.UNKNOWN_TAG in self.switches and not self.waiting.kinds(companion.row)[UNKNOWN_TAG]:
+            attrs: dict[str, str | Jid] = {"from": SERVER, "id": self.next_id(), "t": str(self.unix)}
+            self.deliver(companion, Node(UNKNOWN_TAG, attrs))
+        self.pump(client)
+        self.people.arrived(companion)
+
+    def repeat(self, companion: Companion) -> None:
+        """Queue once more every remembered message that a device has had and answered."""
+        delivered = self.record(*companion.key).delivered
+        gone = {stanza.position: stanza for stanza in delivered if self.waiting.at(stanza.position) is None}
+        delivered.clear()
+        with self.state.writing():
+            for stanza in gone.values():
+                node = decode_node(stanza.stanza)
+                self.waiting.add(companion.row, node, stanza.clearing, unix=self.unix, encoded=stanza.stanza)
 
     def trace(self, client: Client, node: Node, *, is_sent: bool) -> None:
         """Remember that a stanza passed."""
@@ -233,6 +344,7 @@ class Hub:
     def unlink(self, companion: Companion) -> None:
         """Forget a device, tell it if it is there, and tell the account's other devices."""
         self.state.unlink(companion.row)
+        self.waiting.forget_device(companion.row)
         client = self.online(*companion.key)
         self._records.pop(companion.key, None)
         if client is not None:
@@ -255,5 +367,4 @@ class Hub:
                 self.deliver(companion, self._devices_notification(account.pn_jid, listed))
 
     def _devices_notification(self, account: Jid, listed: DeviceList) -> Node:
-        notification_id = f"{self.run}.{self.state.count('notifications')}"
-        return build_devices_notification(notification_id, account, listed, server_unix=self.unix)
+        return build_devices_notification(self.next_id(), account, listed, server_unix=self.unix)

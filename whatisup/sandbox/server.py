@@ -5,19 +5,18 @@ Rule: bytes come in through `receive`, whatever they provoke is queued on connec
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from whatisup.control import FaultName, Switch
 from whatisup.crypto import constant_time_equal
 from whatisup.errors import RemoteProtocolError
 from whatisup.protocol.linking_code import REGISTRATION
 from whatisup.protocol.outcomes import build_failure, build_stream_error, build_success
 from whatisup.protocol.payloads import Login, parse_client_payload
 from whatisup.protocol.profile import ClientVersion
-from whatisup.protocol.stanzas.ack import build_server_ack, parse_ack
-from whatisup.protocol.stanzas.ib import OfflinePreview, build_edge_routing, build_offline, build_offline_preview
+from whatisup.protocol.stanzas.ib import build_edge_routing, parse_offline_batch
 from whatisup.protocol.stanzas.iq import build_error, build_result, is_answer
 from whatisup.protocol.stanzas.keepalive import is_ping
 from whatisup.sandbox.accounts import Companion
@@ -27,16 +26,22 @@ from whatisup.sandbox.entropy import Stream
 from whatisup.sandbox.faults import Moment, Target
 from whatisup.sandbox.hub import Client, Hub, Stage
 from whatisup.sandbox.pairing import Pairing
+from whatisup.sandbox.ports import Device
+from whatisup.sandbox.router import Router
 from whatisup.sandbox.session import Malformed, Opened, Received, Session
 from whatisup.sandbox.strikes import refusal, strike_live
-from whatisup.wire import Node, Prologue, decode_node, proto
+from whatisup.wire import Node, Prologue, proto
 
 HANDSHAKE_S: Final = 20.0
 """How long a client may take from its first byte to the end of the handshake."""
 IDLE_S: Final = 600.0
 """A connection without a frame for this long is dropped: its client pings every half minute."""
 
-_NOT_DELIVERED: Final = 501  # this sandbox stores no messages, and says so instead of letting one vanish
+LOST_S: Final = 1.0
+"""With `receipt-lost-on-close`: what a client said that long before its end was not heard."""
+
+_LIMITED: Final = frozenset({"usync", "encrypt"})
+_BACKOFF_S: Final = 1
 
 
 class Server:
@@ -45,6 +50,7 @@ class Server:
     def __init__(self, hub: Hub, *, min_version: ClientVersion | None = None) -> None:
         self.hub = hub
         self.pairing = Pairing(hub)
+        self.router = Router(hub)
         self._min_version = min_version
 
     # a connection's life
@@ -64,6 +70,8 @@ class Server:
         """Note that the socket is gone; what was queued for the device stays queued."""
         self.pairing.forget(client)
         self.hub.forget(client)
+        if client.companion is not None and self.hub.online(*client.companion.key) is None:
+            self.router.presences.gone(Device(*client.companion.key))
 
     def receive(self, client: Client, data: bytes) -> None:
         """Take bytes from a client and queue whatever they call for. Raises nothing a client could cause."""
@@ -91,7 +99,17 @@ class Server:
             since = client.opened_at if client.stage is Stage.HANDSHAKE else client.last_frame_at
             if now - since > limit:
                 self.hub.reset(client)
+            self._tick_client(client, now)
         self.pairing.tick(self.hub.clients(), now)
+        self.router.tick(now)
+
+    def _tick_client(self, client: Client, now: float) -> None:
+        self.hub.release(client)
+        while client.companion is not None and client.heard and now - client.heard[0][0] >= LOST_S:
+            self._routed(client, client.companion, client.heard.popleft()[1])
+        if client.outbox is not None:
+            client.outbox.wait(now)
+            self.hub.pump(client)
 
     # the handshake
 
@@ -136,19 +154,7 @@ class Server:
             return
         hub.log_in(client, companion)
         hub.send(client, build_success(companion.lid_jid, hub.unix), build_edge_routing(companion.routing_info))
-        self._send_queue(client, companion)
-
-    def _send_queue(self, client: Client, companion: Companion) -> None:
-        hub = self.hub
-        queued = hub.state.queued(companion.row)
-        kinds = Counter(stanza.kind for stanza in queued)
-        preview = OfflinePreview(len(queued), kinds["message"], kinds["receipt"], kinds["notification"])
-        hub.send(client, build_offline_preview(preview))
-        for index, stanza in enumerate(queued):
-            node = decode_node(stanza.stanza)
-            hub.send(client, replace(node, attrs={**node.attrs, "offline": str(index)}))
-            client.sent_up_to = stanza.position
-        hub.send(client, build_offline(len(queued)))
+        hub.welcome(client, companion)
 
     # stanzas
 
@@ -166,12 +172,25 @@ class Server:
         target = replace(client.target, iq=str(iq.attrs.get("xmlns")))
         if self.hub.faults.strike_one(Moment.IQ, target, self.hub.clock.monotonic()) is not None:
             return
+        if self._is_limited(client, iq):
+            self.hub.send(client, build_error(iq, 429, backoff_s=_BACKOFF_S))
+            return
         try:
             reply = self._reply(client, iq)
         except RemoteProtocolError:
             reply = build_error(iq, 400)
         if reply is not None:
             self.hub.send(client, reply)
+
+    def _is_limited(self, client: Client, iq: Node) -> bool:
+        """With the switch `429`: whether this is the connection's first query for devices, or for bundles."""
+        xmlns = str(iq.attrs.get("xmlns"))
+        if Switch.RATE_LIMIT not in self.hub.switches or xmlns not in _LIMITED or xmlns in client.refused:
+            return False
+        if xmlns == "encrypt" and iq.child("key") is None:
+            return False
+        client.refused.add(xmlns)
+        return True
 
     def _reply(self, client: Client, iq: Node) -> Node | None:
         if is_ping(iq):
@@ -189,23 +208,28 @@ class Server:
         return self.pairing.hello(client, iq) if is_hello else self.pairing.finish(client, iq)
 
     def _from_device(self, client: Client, companion: Companion, node: Node) -> None:
-        try:
-            match node.tag:
-                case "ack":
-                    ack = parse_ack(node)
-                    self.hub.state.acknowledge(companion.row, ack.ack_class, ack.stanza_id)
-                case "message":
-                    self.hub.send(client, build_server_ack(node, server_unix=self.hub.unix, error=_NOT_DELIVERED))
-                case "receipt" | "call":
-                    self.hub.send(client, build_server_ack(node, server_unix=self.hub.unix))
-                case "presence":
-                    self._presence(companion, node)
-        except RemoteProtocolError:
-            # An ack or receipt that names nothing: there is nobody to answer.
-            return
+        if node.tag in ("receipt", "ack") and Switch.RECEIPT_LOST_ON_CLOSE in self.hub.switches:
+            client.heard.append((self.hub.clock.monotonic(), node))
+        elif node.tag == "ib":
+            self._asked(client, node)
+        else:
+            self._routed(client, companion, node)
 
-    def _presence(self, companion: Companion, node: Node) -> None:
-        name = node.reader().optional_string("name")
-        account = self.hub.state.account(companion.number)
-        if name is not None and account is not None and account.name != name[:100]:
-            self.hub.state.rename(companion.number, name[:100])
+    def _routed(self, client: Client, companion: Companion, node: Node) -> None:
+        answer = self.router.route(Device(*companion.key), node)
+        if answer is None:
+            return
+        if node.tag == "message" and self.hub.faults.take(FaultName.DROP_BEFORE_ACK, client.target) is not None:
+            self.hub.reset(client)
+            return
+        self.hub.send(client, answer)
+
+    def _asked(self, client: Client, node: Node) -> None:
+        batch = node.child("offline_batch")
+        if batch is None or client.outbox is None:
+            return
+        try:
+            client.outbox.ask(parse_offline_batch(batch), self.hub.clock.monotonic())
+        except RemoteProtocolError:
+            return
+        self.hub.pump(client)

@@ -1,9 +1,10 @@
-"""What the sandbox remembers: authority, accounts, companions, one-time prekeys, queued stanzas. One SQLite file.
+"""What the sandbox remembers: authority, accounts, companions, one-time prekeys. One SQLite file, and its transactions.
 
 Rule: a change is on disk before anybody is told of it, so that a killed sandbox comes back as its clients left it.
 
 `synchronous=NORMAL` with a write-ahead log survives the death of the process (not of the machine), which is what a
 sandbox promises. Without a file the same tables live in SQLite's private temporary database, which spills to disk.
+The queues and the ledger of messages are tables of the same file (`waiting.py`, `ledger.py`).
 Calls run on the event loop: each takes microseconds, an upload of 812 prekeys about two milliseconds.
 """
 
@@ -13,7 +14,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from whatisup.crypto import KeyPair
@@ -24,17 +24,15 @@ from whatisup.sandbox.accounts import Account, Companion, next_device
 MAX_PREKEYS: Final = 20_000
 """How many one-time prekeys of one device are remembered, used ones included: none is ever given out twice."""
 
-MAX_QUEUED: Final = 10_000
-"""How many stanzas wait for one device; older ones give way."""
-
-_VERSION: Final = 1
+_MAX_CACHED: Final = 20_000  # accounts, or lists of companions, that are kept in memory
+_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE accounts (
     number TEXT PRIMARY KEY, lid TEXT NOT NULL UNIQUE, name TEXT, identity BLOB NOT NULL, raw_id INTEGER NOT NULL,
     registration_id INTEGER NOT NULL, next_key_index INTEGER NOT NULL DEFAULT 1,
-    next_prekey_id INTEGER NOT NULL DEFAULT 1, created_at INTEGER NOT NULL
+    next_prekey_id INTEGER NOT NULL DEFAULT 1, created_at INTEGER NOT NULL, tenant TEXT
 ) WITHOUT ROWID;
 CREATE TABLE devices (
     row INTEGER PRIMARY KEY, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE, device INTEGER NOT NULL,
@@ -48,9 +46,20 @@ CREATE TABLE prekeys (
 ) WITHOUT ROWID;
 CREATE TABLE queue (
     position INTEGER PRIMARY KEY AUTOINCREMENT, device INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE,
-    kind TEXT NOT NULL, id TEXT NOT NULL, stanza BLOB NOT NULL
+    kind TEXT NOT NULL, id TEXT NOT NULL, peer TEXT NOT NULL, participant TEXT NOT NULL, type TEXT NOT NULL,
+    clearing TEXT NOT NULL, queued_at INTEGER NOT NULL, stanza BLOB NOT NULL
 );
 CREATE INDEX queue_of_device ON queue (device, position);
+CREATE INDEX queue_of_id ON queue (device, kind, id);
+CREATE TABLE sent (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL, device INTEGER NOT NULL, id TEXT NOT NULL,
+    t INTEGER NOT NULL, reached BLOB NOT NULL, UNIQUE (number, device, id)
+);
+CREATE TABLE written (number TEXT NOT NULL, peer TEXT NOT NULL, PRIMARY KEY (number, peer)) WITHOUT ROWID;
+CREATE TABLE tokens (
+    issuer TEXT NOT NULL, holder TEXT NOT NULL, token BLOB NOT NULL, t INTEGER NOT NULL, PRIMARY KEY (issuer, holder)
+) WITHOUT ROWID;
+CREATE TABLE blocks (number TEXT NOT NULL, blocked TEXT NOT NULL, PRIMARY KEY (number, blocked)) WITHOUT ROWID;
 """
 
 _COMPANION_COLUMNS: Final = (
@@ -60,21 +69,17 @@ _COMPANION_COLUMNS: Final = (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Queued:
-    """A stanza that waits for a device: its tag (`kind`), id, and the encoded node."""
-
-    position: int
-    kind: str
-    id: str
-    stanza: bytes
-
-
 class State:
     """The tables, behind functions in the sandbox's words. Not for two threads."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._after: list[Callable[[], None]] = []
+        self._caches: list[Callable[[], None]] = [self.forget_cached]
+        # The file is ours alone, so what was read stays true until we write it.
+        self._by_number: dict[str, Account | None] = {}
+        self._by_lid: dict[str, Account | None] = {}
+        self._linked: dict[str, list[Companion]] = {}
 
     @classmethod
     def open(cls, path: str | None) -> State:
@@ -107,10 +112,34 @@ class State:
         cursor.execute("BEGIN IMMEDIATE")
         try:
             yield cursor
+            cursor.execute("COMMIT")
         except BaseException:
-            cursor.execute("ROLLBACK")
+            if self._db.in_transaction:
+                cursor.execute("ROLLBACK")
+            self._after.clear()
+            for forget in self._caches:
+                forget()
             raise
-        cursor.execute("COMMIT")
+        after, self._after = self._after, []
+        for call in after:
+            call()
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Call that once what is being written is on disk; at once where nothing is. Not after a rollback."""
+        if self._db.in_transaction:
+            self._after.append(call)
+        else:
+            call()
+
+    def on_rollback(self, forget: Callable[[], None]) -> None:
+        """Call that whenever something written is taken back: what was remembered of it is wrong."""
+        self._caches.append(forget)
+
+    def forget_cached(self) -> None:
+        """Read accounts and devices anew: someone else wrote their rows."""
+        self._by_number.clear()
+        self._by_lid.clear()
+        self._linked.clear()
 
     # the sandbox itself
 
@@ -150,22 +179,33 @@ class State:
             account.raw_id,
             account.registration_id,
             account.created_at,
+            account.tenant,
         )
         with self.writing() as cursor:
             cursor.execute(
-                "INSERT INTO accounts (number, lid, name, identity, raw_id, registration_id, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO accounts (number, lid, name, identity, raw_id, registration_id, created_at, tenant)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 values,
             )
+            self._by_number.pop(account.number, None)
+            self._by_lid.pop(account.lid, None)
             return cursor.rowcount == 1
 
     def account(self, number: str) -> Account | None:
         """Return the account of that number."""
-        return next(iter(self._accounts("WHERE number = ?", (number,))), None)
+        return self._cached(self._by_number, number, "WHERE number = ?")
 
     def account_of_lid(self, lid: str) -> Account | None:
         """Return the account of that hidden id."""
-        return next(iter(self._accounts("WHERE lid = ?", (lid,))), None)
+        return self._cached(self._by_lid, lid, "WHERE lid = ?")
+
+    def _cached(self, cache: dict[str, Account | None], key: str, rest: str) -> Account | None:
+        if key in cache:
+            return cache[key]
+        if len(cache) >= _MAX_CACHED:
+            cache.clear()
+        found = cache[key] = next(iter(self._accounts(rest, (key,))), None)
+        return found
 
     def count_accounts(self) -> int:
         """Return how many accounts there are."""
@@ -177,7 +217,7 @@ class State:
 
     def _accounts(self, rest: str, values: tuple[str, ...]) -> list[Account]:
         rows = self._db.execute(
-            f"SELECT number, lid, name, identity, raw_id, registration_id, created_at FROM accounts {rest}",  # noqa: S608 -- both parts are this class's own text
+            f"SELECT number, lid, name, identity, raw_id, registration_id, created_at, tenant FROM accounts {rest}",  # noqa: S608 -- both parts are this class's own text
             values,
         )
         return [Account(n, lid, name, KeyPair(key[:32], key[32:]), *rest) for n, lid, name, key, *rest in rows]
@@ -186,6 +226,7 @@ class State:
         """Give an account another push name."""
         with self.writing() as cursor:
             cursor.execute("UPDATE accounts SET name = ? WHERE number = ?", (name, number))
+            self.forget_cached()
 
     def next_key_index(self, number: str) -> int:
         """Use up the account's next key index; none is ever used twice, whatever becomes of the link."""
@@ -224,6 +265,7 @@ class State:
                 " skey_signature, signed_identity, routing_info, linked_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
+            self._linked.clear()
         stored = self.companion(companion.number, companion.device)
         if stored is None:
             raise AssertionError("a device that was just inserted is missing")
@@ -233,15 +275,23 @@ class State:
         """Forget a companion with its prekeys and queue."""
         with self.writing() as cursor:
             cursor.execute("DELETE FROM devices WHERE row = ?", (row,))
+            self._linked.clear()
 
     def companion(self, number: str, device: int) -> Companion | None:
         """Return one companion."""
-        found = self._companions("WHERE d.number = ? AND d.device = ?", (number, device))
-        return found[0] if found else None
+        return next((found for found in self._linked_to(number) if found.device == device), None)
 
     def companions(self, number: str) -> list[Companion]:
         """Return an account's companions, by device number."""
-        return self._companions("WHERE d.number = ? ORDER BY d.device", (number,))
+        return list(self._linked_to(number))
+
+    def _linked_to(self, number: str) -> list[Companion]:
+        found = self._linked.get(number)
+        if found is None:
+            if len(self._linked) >= _MAX_CACHED:
+                self._linked.clear()
+            found = self._linked[number] = self._companions("WHERE d.number = ? ORDER BY d.device", (number,))
+        return found
 
     def companion_of_routing(self, routing_info: bytes) -> Companion | None:
         """Return the companion that was given this routing info."""
@@ -264,6 +314,7 @@ class State:
                 "UPDATE devices SET skey_id = ?, skey = ?, skey_signature = ? WHERE row = ?",
                 (skey.key_id, skey.public, skey.signature, row),
             )
+            self._linked.clear()
 
     def add_prekeys(self, row: int, prekeys: Sequence[tuple[int, bytes]], skey: PublicSignedPrekey) -> bool:
         """Take an upload: ids and publics, and the signed prekey with them. False where it would be too many.
@@ -283,6 +334,7 @@ class State:
                 "UPDATE devices SET skey_id = ?, skey = ?, skey_signature = ? WHERE row = ?",
                 (skey.key_id, skey.public, skey.signature, row),
             )
+            self._linked.clear()
         return True
 
     def count_prekeys(self, row: int) -> int:
@@ -305,40 +357,6 @@ class State:
             if found is not None:
                 cursor.execute("UPDATE prekeys SET is_taken = 1 WHERE device = ? AND key_id = ?", (row, found[0]))
         return found and (int(found[0]), bytes(found[1]))
-
-    # queued stanzas
-
-    def enqueue(self, row: int, kind: str, stanza_id: str, stanza: bytes) -> int:
-        """Keep a stanza until the device acknowledges it; return its position. The oldest beyond `MAX_QUEUED` go."""
-        with self.writing() as cursor:
-            cursor.execute(
-                "INSERT INTO queue (device, kind, id, stanza) VALUES (?,?,?,?)", (row, kind, stanza_id, stanza)
-            )
-            position = cursor.lastrowid or 0
-            if self.count_queued(row) > MAX_QUEUED:
-                cursor.execute(
-                    "DELETE FROM queue WHERE position = (SELECT min(position) FROM queue WHERE device = ?)", (row,)
-                )
-        return position
-
-    def queued(self, row: int, after: int = 0) -> list[Queued]:
-        """Return what waits for a device behind that position, in order."""
-        rows = self._db.execute(
-            "SELECT position, kind, id, stanza FROM queue WHERE device = ? AND position > ? ORDER BY position",
-            (row, after),
-        )
-        return [Queued(*found) for found in rows]
-
-    def count_queued(self, row: int) -> int:
-        """Return how many stanzas wait for a device."""
-        return int(self._db.execute("SELECT count(*) FROM queue WHERE device = ?", (row,)).fetchone()[0])
-
-    def acknowledge(self, row: int, kind: str, stanza_id: str) -> None:
-        """Forget a stanza that the device has acknowledged."""
-        if not self.count_queued(row):
-            return
-        with self.writing() as cursor:
-            cursor.execute("DELETE FROM queue WHERE device = ? AND kind = ? AND id = ?", (row, kind, stanza_id))
 
 
 def _companion(row: _Row) -> Companion:

@@ -12,15 +12,12 @@ from whatisup.control import FaultName, FaultRequest
 from whatisup.jid import SERVER
 from whatisup.protocol.outcomes import build_failure, build_stream_error
 from whatisup.sandbox.faults import Armed, Moment, Target
-from whatisup.sandbox.hub import Client, Hub, Stage
+from whatisup.sandbox.hub import UNKNOWN_TAG, Client, Hub, Stage
 from whatisup.sandbox.pairing import Pairing
 from whatisup.sandbox.refusal import Refused
 from whatisup.wire import Node
 
 Strike: TypeAlias = Callable[[Hub, Pairing, Client, Armed], None]
-
-UNKNOWN_TAG: Final = "sandbox-novelty"
-"""The tag of the stanza that `unknown-tag` sends: well-formed, with `id` and `from`, so a client owes it an ack."""
 
 _LATENCY_MS: Final = 2000
 _BAN_CODE: Final = 101
@@ -74,6 +71,12 @@ def _refs_expired(hub: Hub, pairing: Pairing, client: Client, armed: Armed) -> N
     pairing.expire(client)
 
 
+def _redeliver(hub: Hub, pairing: Pairing, client: Client, armed: Armed) -> None:
+    if client.companion is not None:
+        hub.repeat(client.companion)
+        hub.reset(client)
+
+
 STRIKES: Final[Mapping[str, Strike]] = {
     FaultName.STREAM_515: _stream_error(515),
     FaultName.STREAM_503: _stream_error(503),
@@ -86,6 +89,7 @@ STRIKES: Final[Mapping[str, Strike]] = {
     FaultName.MALFORMED_NODE: _malformed,
     FaultName.UNKNOWN_TAG: _unknown_tag,
     FaultName.REFS_EXPIRED: _refs_expired,
+    FaultName.REDELIVER_ALL: _redeliver,
 }
 
 

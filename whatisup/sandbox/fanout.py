@@ -1,0 +1,335 @@
+"""A message's way: who sent it, may it pass, which devices get which ciphertext, and what the sender is told.
+
+Rule: a device gets a message of one id once, unless its sender is asked for another copy (a retry receipt, a switch).
+
+Choices of the sandbox where nothing is known: a message to an account that does not exist is refused with 400, one to
+a group (there are none) with 403, a status or broadcast goes to the devices it is encrypted for, a newsletter's to
+nobody.
+
+Source: WhatsApp Web, as whatsmeow and Baileys rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Final
+
+from whatisup.control import FaultName, Switch
+from whatisup.errors import RemoteProtocolError
+from whatisup.jid import BROADCAST_SERVER, NEWSLETTER_SERVER, Jid
+from whatisup.protocol.stanzas.message import PLAIN_UNAVAILABLE, Enc, Outgoing, build_delivery, parse_message
+from whatisup.protocol.stanzas.notification import AccountRestricted, build_restriction
+from whatisup.sandbox.accounts import Account
+from whatisup.sandbox.directory import account_of, companion_of, devices_of, hash_of, jid_of
+from whatisup.sandbox.faults import Target
+from whatisup.sandbox.hub import Hub
+from whatisup.sandbox.ledger import Sent
+from whatisup.sandbox.ports import PHONE, Device
+from whatisup.sandbox.waiting import Clearing
+from whatisup.wire import Node
+
+MAX_ID: Final = 255
+"""Longest id of a message, in characters."""
+
+_BAD: Final = 400
+_NO_MEMBER: Final = 403
+_STRANGER: Final = 463
+_CAPPED: Final = 475
+_INVALID: Final = 479
+_NACKS: Final = {
+    FaultName.NACK_463: _STRANGER,
+    FaultName.NACK_475: _CAPPED,
+    FaultName.NACK_479: _INVALID,
+    FaultName.NACK_421: 421,
+}
+_LOCK_S: Final = 3600
+_QUOTA: Final = 10
+_FALSE_HASH: Final = "2:AAAAAAAA"
+
+
+class Refusal(Exception):
+    """The message is not accepted: the ack's error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A message on its way: who sent it, and in which form the two sides are addressed."""
+
+    sender: Device
+    account: Account
+    message: Outgoing
+    as_lid: bool
+    t: int
+
+    @property
+    def source(self) -> Jid:
+        """The sending device."""
+        return jid_of(self.account, self.sender.device, as_lid=self.as_lid)
+
+    @property
+    def source_alt(self) -> Jid:
+        """The sending user in the other form."""
+        return jid_of(self.account, as_lid=not self.as_lid)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the ack says: the official time, the server's hash where it is another list, a newsletter's own id."""
+
+    t: int
+    phash: str | None = None
+    server_id: int | None = None
+
+
+def accept(hub: Hub, sender: Device, account: Account, node: Node) -> Node | None:
+    """Carry a message out; return the ack, None where the stanza gives nothing to acknowledge."""
+    to, message_id = node.attrs.get("to"), str(node.attrs.get("id", ""))
+    if not isinstance(to, Jid) or not 0 < len(message_id) <= MAX_ID:
+        return None
+    try:
+        posting = Posting(sender, account, parse_message(node), to.is_lid, hub.stamp())
+        return _ack(posting.message, _carry_out(hub, posting))
+    except RemoteProtocolError:
+        error = _BAD
+    except Refusal as refusal:
+        error = refusal.code
+    return _refusal(hub, to, message_id, error)
+
+
+def _ack(message: Outgoing, accepted: Accepted) -> Node:
+    attrs: dict[str, str | Jid] = {"class": "message", "id": message.id, "from": message.to}
+    attrs["t"] = str(accepted.t)
+    if accepted.phash is not None:
+        attrs["phash"] = accepted.phash
+    if accepted.server_id is not None:
+        attrs["server_id"] = str(accepted.server_id)
+    return Node("ack", attrs)
+
+
+def _refusal(hub: Hub, to: Jid, message_id: str, error: int) -> Node:
+    attrs: dict[str, str | Jid] = {"class": "message", "id": message_id, "from": to, "t": str(hub.stamp())}
+    return Node("ack", {**attrs, "error": str(error)})
+
+
+def _carry_out(hub: Hub, posting: Posting) -> Accepted:
+    _strike(hub, posting)
+    to = posting.message.to
+    if posting.message.category == "peer":
+        _to_own_device(hub, posting)
+        return Accepted(posting.t)
+    if to.server == NEWSLETTER_SERVER:
+        return Accepted(posting.t, server_id=hub.state.count("newsletter messages"))
+    if to.server == BROADCAST_SERVER:
+        _to_list(hub, posting)
+        return Accepted(posting.t)
+    peer = account_of(hub.state, to, posting.account)
+    if peer is None:
+        raise Refusal(_BAD if to.is_pn or to.is_lid else _NO_MEMBER)
+    if posting.message.direct is not None or posting.message.device_fanout is False:
+        return _again(hub, posting, peer)
+    return _to_user(hub, posting, peer)
+
+
+def _strike(hub: Hub, posting: Posting) -> None:
+    for name, code in _NACKS.items():
+        if hub.faults.take(name, Target(*posting.sender)) is not None:
+            restrict(hub, posting.account, code)
+            raise Refusal(code)
+
+
+def restrict(hub: Hub, account: Account, code: int) -> None:
+    """Tell an account's companions why a message was refused with 463 or 475; other codes say nothing."""
+    if code == _STRANGER:
+        ends_at = hub.unix + _LOCK_S
+        restriction = AccountRestricted("reachout_timelock", is_active=True, enforcement="DEFAULT", ends_at=ends_at)
+    elif code == _CAPPED:
+        restriction = AccountRestricted("message_capping", is_active=True, quota=_QUOTA, used=_QUOTA, status="CAPPED")
+    else:
+        return
+    for companion in hub.state.companions(account.number):
+        hub.deliver(companion, build_restriction(hub.next_id(), restriction, unix_t=hub.unix))
+
+
+# one user
+
+
+def _to_user(hub: Hub, posting: Posting, peer: Account) -> Accepted:
+    own, message, ledger = posting.account, posting.message, hub.ledger
+    is_note = peer.number == own.number
+    if not is_note and not _may_write(hub, posting, peer):
+        raise Refusal(_STRANGER)
+    known = None if Switch.NO_ID_DEDUPE in hub.switches else ledger.sent(*posting.sender, message.id)
+    reached = {} if known is None else dict(known.reached)
+    targets = _targets(hub, posting, peer)
+    fresh = {device: enc for device, enc in targets.items() if _is_new(hub, reached, device, enc)}
+    if known is not None and (Switch.REUSED_ID not in hub.switches or not fresh):
+        posting = replace(posting, t=known.t)
+    is_blocked = not is_note and ledger.has_blocked(peer.number, own.number)
+    for device, enc in fresh.items():
+        if not (is_blocked and device.number == peer.number):
+            _deliver(hub, posting, device, enc, None if is_note else peer)
+    reached |= {_name(device): _digest(enc) for device, enc in fresh.items()}
+    if fresh or known is None:
+        ledger.remember(*posting.sender, message.id, Sent(posting.t, reached))
+    if not is_note:
+        ledger.note_written(own.number, peer.number)
+    return Accepted(posting.t, _phash(hub, posting, peer, reached))
+
+
+def _may_write(hub: Hub, posting: Posting, peer: Account) -> bool:
+    """Whether the token rule lets the message pass: the other side has written, or has issued a token."""
+    if Switch.TOKEN_RULE not in hub.switches or hub.ledger.has_written(peer.number, posting.account.number):
+        return True
+    token = posting.message.tctoken
+    return token is not None and hub.ledger.has_token(peer.number, posting.account.number, token, hub.unix)
+
+
+def _targets(hub: Hub, posting: Posting, peer: Account) -> dict[Device, Enc]:
+    """Return the ciphertext of each device that exists, belongs to either side and did not send the message."""
+    users = {jid.user: account for account in (peer, posting.account) for jid in (account.pn_jid, account.lid_jid)}
+    existing = {*devices_of(hub.state, peer), *devices_of(hub.state, posting.account)} - {posting.sender}
+    targets: dict[Device, Enc] = {}
+    for jid, enc in posting.message.participants:
+        account = users.get(jid.user)
+        if account is not None and (device := Device(account.number, jid.device)) in existing:
+            targets[device] = enc
+    return targets
+
+
+def _is_new(hub: Hub, reached: dict[str, bytes], device: Device, enc: Enc) -> bool:
+    digest = reached.get(_name(device))
+    return digest is None or (Switch.REUSED_ID in hub.switches and digest != _digest(enc))
+
+
+def _phash(hub: Hub, posting: Posting, peer: Account, reached: dict[str, bytes]) -> str | None:
+    if hub.faults.take(FaultName.PHASH_MISMATCH, Target(*posting.sender)) is not None:
+        return _FALSE_HASH
+    accounts = [peer, posting.account]
+    wanted = {device for account in accounts for device in devices_of(hub.state, account)} - {posting.sender}
+    if all(_name(device) in reached for device in wanted):
+        return None
+    return hash_of(hub.state, accounts, as_lid=posting.as_lid)
+
+
+def _again(hub: Hub, posting: Posting, peer: Account) -> Accepted:
+    """Deliver another copy to the one device that asked for it."""
+    message = posting.message
+    encs = ((message.participant or message.to, message.direct),) if message.direct else message.participants
+    known = hub.ledger.sent(*posting.sender, message.id)
+    posting = replace(posting, t=known.t if known is not None else posting.t)
+    chat = peer if message.recipient is None else account_of(hub.state, message.recipient, posting.account)
+    reached = {} if known is None else dict(known.reached)
+    for jid, enc in encs:
+        account = account_of(hub.state, jid, posting.account)
+        if account is None or enc is None:
+            continue
+        device = Device(account.number, jid.device)
+        if device in devices_of(hub.state, account) and device != posting.sender:
+            is_note = chat is None or chat.number == posting.account.number
+            _deliver(hub, posting, device, enc, None if is_note else chat)
+            reached[_name(device)] = _digest(enc)
+    hub.ledger.remember(*posting.sender, message.id, Sent(posting.t, reached))
+    return Accepted(posting.t)
+
+
+def _deliver(hub: Hub, posting: Posting, device: Device, enc: Enc, chat: Account | None) -> None:
+    """Bring a 1:1 message to a device; `chat` is the other side, None for a note to oneself."""
+    is_own = device.number == posting.account.number
+    companion = companion_of(hub.state, device)
+    unavailable: str | None = None
+    encs: tuple[Enc, ...] = (enc,)
+    source = posting.source
+    if companion is not None:
+        target = Target(*device)
+        if hub.faults.take(FaultName.UNAVAILABLE, target) is not None:
+            unavailable, encs = PLAIN_UNAVAILABLE, ()
+        elif hub.faults.take(FaultName.CORRUPT_MAC, target) is not None:
+            encs = (_corrupted(enc),)
+    lid_only = not is_own and hub.faults.take(FaultName.LID_ONLY, Target(*device)) is not None
+    if lid_only:
+        source = jid_of(posting.account, posting.sender.device, as_lid=True)
+    copies_chat = is_own and chat is not None
+    node = build_delivery(
+        _bare(posting.message),
+        source=source,
+        unix_t=posting.t,
+        encs=encs,
+        push_name=None if is_own else posting.account.name,
+        recipient=jid_of(chat, as_lid=posting.as_lid) if copies_chat and chat is not None else None,
+        chat_alt=jid_of(chat, as_lid=not posting.as_lid) if copies_chat and chat is not None else None,
+        sender_alt=None if lid_only or copies_chat else posting.source_alt,
+        unavailable=unavailable,
+    )
+    hand_over(hub, device, node, Clearing.OWN if is_own and chat is None else None)
+
+
+def hand_over(hub: Hub, device: Device, node: Node, clearing: Clearing | None = None) -> None:
+    """Bring a stanza to a device: to a companion's queue, or to the phone."""
+    if device.device == PHONE:
+        hub.people.deliver(device.number, node)
+    elif (companion := hub.state.companion(*device)) is not None:
+        hub.deliver(companion, node, clearing)
+
+
+def _bare(message: Outgoing) -> Outgoing:
+    """What of a message reaches its receivers."""
+    return replace(message, category=None, addressing_mode=None, plaintext=None)
+
+
+def _corrupted(enc: Enc) -> Enc:
+    # The last byte is of the MAC, in a message that starts a session as in any other.
+    return replace(enc, ciphertext=enc.ciphertext[:-1] + bytes([enc.ciphertext[-1] ^ 1]) if enc.ciphertext else b"\0")
+
+
+def _name(device: Device) -> str:
+    return f"{device.number}.{device.device}"
+
+
+def _digest(enc: Enc) -> bytes:
+    return hashlib.sha256(enc.ciphertext).digest()[:8]
+
+
+# an own device, lists
+
+
+def _to_own_device(hub: Hub, posting: Posting) -> None:
+    message = posting.message
+    if message.tctoken is not None:
+        raise Refusal(_INVALID)
+    owner = account_of(hub.state, message.to, posting.account)
+    encs = (message.direct,) if message.direct is not None else tuple(enc for _, enc in message.participants[:1])
+    # Companions write to their phone, the phone to the companion that it names.
+    device = Device(posting.account.number, message.to.device if posting.sender.device == PHONE else PHONE)
+    if owner is None or owner.number != device.number or device == posting.sender or not encs:
+        raise Refusal(_BAD)
+    node = build_delivery(message, source=posting.source, unix_t=posting.t, encs=encs)
+    hand_over(hub, device, node, Clearing.OWN)
+
+
+def _to_list(hub: Hub, posting: Posting) -> None:
+    message = posting.message
+    if message.addressing_mode is not None:
+        raise Refusal(_INVALID)
+    as_lid = any(jid.is_lid for jid, _ in message.participants)
+    posting = replace(posting, as_lid=as_lid)
+    shared = () if message.direct is None else (message.direct,)
+    for jid, enc in message.participants:
+        account = account_of(hub.state, jid, posting.account)
+        device = None if account is None else Device(account.number, jid.device)
+        if device is None or device == posting.sender:
+            continue
+        node = build_delivery(
+            _bare(message),
+            source=message.to,
+            participant=posting.source,
+            sender_alt=posting.source_alt,
+            unix_t=posting.t,
+            encs=(enc, *shared),
+            push_name=posting.account.name,
+        )
+        hand_over(hub, device, node)
