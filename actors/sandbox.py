@@ -76,9 +76,17 @@ class SandboxClient:
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._token = token
 
-    async def create_account(self, number: str | None = None, name: str | None = None) -> control.Account:
+    async def create_account(
+        self,
+        number: str | None = None,
+        name: str | None = None,
+        *,
+        tenant: str | None = None,
+        persona: control.Persona = control.Persona.SILENT,
+    ) -> control.Account:
         """Create an account with its phone; without a number the sandbox takes the next free one."""
-        return await self._post("/sandbox/accounts", control.AccountRequest(number, name), control.Account)
+        request = control.AccountRequest(number, name, tenant, persona)
+        return await self._post("/sandbox/accounts", request, control.Account)
 
     async def accounts(self) -> list[control.Account]:
         """List all accounts."""
@@ -119,6 +127,73 @@ class SandboxClient:
     async def disarm_all(self, number: str | None = None) -> None:
         """Disarm all faults, or those of one account."""
         await self._call("DELETE", "/sandbox/faults" + ("" if number is None else f"?number={quote(number, safe='')}"))
+
+    async def switches(self) -> list[str]:
+        """List the switches that are on."""
+        return (await self._get("/sandbox/switches", control.Switches)).names
+
+    async def set_switches(self, names: Sequence[str]) -> list[str]:
+        """Turn exactly these switches on; return them."""
+        request = msgspec.json.encode(control.Switches(list(names)))
+        return _decoded(await self._call("PUT", "/sandbox/switches", request), control.Switches).names
+
+    # people
+
+    async def send_message(self, number: str, request: control.MessageRequest) -> control.MessageQueued:
+        """Let a phone send something; its log of what it sent says when it has."""
+        return await self._post(f"{_account(number)}/messages", request, control.MessageQueued)
+
+    async def reply(self, number: str, request: control.ReplyRequest) -> control.MessageQueued:
+        """Let a phone answer a message with a text that quotes it."""
+        return await self._post(f"{_account(number)}/replies", request, control.MessageQueued)
+
+    async def vote(self, number: str, request: control.VoteRequest) -> control.MessageQueued:
+        """Let a phone vote in a poll."""
+        return await self._post(f"{_account(number)}/votes", request, control.MessageQueued)
+
+    async def read(self, number: str, request: control.ReadRequest) -> None:
+        """Let a phone's owner read a chat."""
+        await self._call("POST", f"{_account(number)}/read", msgspec.json.encode(request))
+
+    async def typing(self, number: str, request: control.TypingRequest) -> None:
+        """Let a phone's owner be seen typing."""
+        await self._call("POST", f"{_account(number)}/typing", msgspec.json.encode(request))
+
+    async def set_online(self, number: str, online: bool) -> control.Account:
+        """Take a phone off the network, or back on it."""
+        return await self._post(f"{_account(number)}/online", control.OnlineRequest(online), control.Account)
+
+    async def set_persona(self, number: str, persona: control.Persona) -> control.Account:
+        """Give a phone another persona."""
+        return await self._post(f"{_account(number)}/persona", control.PersonaRequest(persona), control.Account)
+
+    async def change_identity(self, number: str) -> None:
+        """Give a phone new keys, as when the app is installed anew."""
+        await self._call("POST", f"{_account(number)}/identity-change")
+
+    async def burst(self, number: str, request: control.BurstRequest) -> control.Burst:
+        """Let a phone send many texts."""
+        return await self._post(f"{_account(number)}/bursts", request, control.Burst)
+
+    async def bursts(self, number: str) -> list[control.Burst]:
+        """List a phone's last bursts, oldest first."""
+        return (await self._get(f"{_account(number)}/bursts", control.Bursts)).data
+
+    async def received(
+        self, number: str, *, after: int = 0, limit: int = control.MAX_PAGE
+    ) -> list[control.ReceivedMessage]:
+        """List what reached a phone behind a position, a row for each ciphertext, in order."""
+        path = f"{_account(number)}/received?after={after}&limit={limit}"
+        return (await self._get(path, control.ReceivedMessages)).data
+
+    async def sent(self, number: str, *, after: int = 0, limit: int = control.MAX_PAGE) -> list[control.SentMessage]:
+        """List what a phone was told to send behind a position, in order, and who has it."""
+        path = f"{_account(number)}/sent?after={after}&limit={limit}"
+        return (await self._get(path, control.SentMessages)).data
+
+    async def chat_states(self, number: str) -> list[control.ChatState]:
+        """List who typed to a phone, or came and went, oldest first."""
+        return (await self._get(f"{_account(number)}/chat-states", control.ChatStates)).data
 
     # HTTP
 

@@ -1,4 +1,4 @@
-"""The control API: simulated phones and faults, as HTTP.
+"""The control API: simulated phones, the people who hold them, and faults, as HTTP.
 
 Rule: one table of routes; every request is parsed into a `control` shape before anything is done, and every answer that
 is not 2xx is a `control.Error`.
@@ -23,9 +23,12 @@ from whatisup.sandbox import openapi, phone
 from whatisup.sandbox.accounts import Account, Companion
 from whatisup.sandbox.http import BodyTooLarge, HttpPeer, Reply
 from whatisup.sandbox.openapi import Route
+from whatisup.sandbox.people import People
+from whatisup.sandbox.people_api import PEOPLE_ROUTES
 from whatisup.sandbox.refusal import Refused
 from whatisup.sandbox.server import Server
 from whatisup.sandbox.strikes import arm
+from whatisup.sandbox.switches import parse_switches
 
 LINK_S: Final = 20.0
 """How long a scan or a typed code waits for the companion's part."""
@@ -44,8 +47,9 @@ log: Final = structlog.get_logger(__name__)
 class ControlApi:
     """Answers HTTP requests; one per sandbox."""
 
-    def __init__(self, server: Server, token: str, *, is_child: bool = False) -> None:
+    def __init__(self, server: Server, people: People, token: str, *, is_child: bool = False) -> None:
         self._server = server
+        self._people = people
         self._token = token
         self._is_child = is_child
         self._typing = trio.CapacityLimiter(_MAX_TYPING)
@@ -116,6 +120,11 @@ class ControlApi:
         """The server that is driven."""
         return self._server
 
+    @property
+    def people(self) -> People:
+        """The people who are told what to do."""
+        return self._people
+
     async def type_code(self, account: Account, code: str) -> Companion:
         """Type a linking code into an account's phone and wait for the link. Raises `Refused`."""
         pairing = self._server.pairing
@@ -148,7 +157,17 @@ class ControlApi:
     def account_view(self, account: Account) -> control.Account:
         """Return an account as the API shows it."""
         devices = [self._device_view(companion) for companion in self._server.hub.state.companions(account.number)]
-        return control.Account(account.number, account.lid, account.name, account.created_at, devices)
+        phone_settings = self._people.settings(account.number)
+        return control.Account(
+            number=account.number,
+            lid=account.lid,
+            name=account.name,
+            created_at=account.created_at,
+            devices=devices,
+            tenant=account.tenant,
+            is_online=phone_settings.is_online,
+            persona=phone_settings.persona,
+        )
 
     def _device_view(self, companion: Companion) -> control.Device:
         hub = self._server.hub
@@ -168,7 +187,10 @@ class ControlApi:
 
 
 async def _create_account(api: ControlApi, params: Params, request: control.AccountRequest) -> control.Account:
-    return api.account_view(api.server.pairing.create_account(request.number, request.name))
+    account = api.server.pairing.create_account(request.number, request.name, tenant=request.tenant)
+    if request.persona is not control.Persona.SILENT:
+        api.people.set_up(account.number, persona=request.persona)
+    return api.account_view(account)
 
 
 async def _list_accounts(api: ControlApi, params: Params, request: None) -> control.Accounts:
@@ -235,6 +257,18 @@ async def _disarm_faults(api: ControlApi, params: Params, request: None) -> None
     if number is not None and not _DIGITS.fullmatch(number):
         raise Refused(400, "bad_request", "number holds 7 to 15 digits")
     api.server.hub.faults.clear(control.Scope(number))
+
+
+async def _get_switches(api: ControlApi, params: Params, request: None) -> control.Switches:
+    return control.Switches(sorted(api.server.hub.switches))
+
+
+async def _set_switches(api: ControlApi, params: Params, request: control.Switches) -> control.Switches:
+    try:
+        api.server.hub.switches = parse_switches(request.names)
+    except ValueError as error:
+        raise Refused(400, "bad_switches", str(error)) from None
+    return await _get_switches(api, params, None)
 
 
 async def _openapi(api: ControlApi, params: Params, request: None) -> None:
@@ -312,6 +346,16 @@ ROUTES: Final = (
         query=("number",),
     ),
     Route("DELETE", "/sandbox/faults/{fault}", "Disarm one fault", _disarm_fault, status=204, refusals=(404,)),
+    Route("GET", "/sandbox/switches", "The switches that are on", _get_switches, reply=control.Switches),
+    Route(
+        "PUT",
+        "/sandbox/switches",
+        "Turn exactly these switches on",
+        _set_switches,
+        request=control.Switches,
+        reply=control.Switches,
+    ),
+    *PEOPLE_ROUTES,
 )
 
 

@@ -20,16 +20,20 @@ _PARAMETERS: Final = {
     "number": {"type": "string", "pattern": "^[0-9]{7,15}$", "description": "an account's number, digits only"},
     "device": {"type": "integer", "minimum": 1, "maximum": 98, "description": "a companion's device number"},
     "fault": {"type": "string", "description": "a fault's id"},
+    "after": {"type": "integer", "minimum": 0, "description": "the position behind which the page begins; 0 at first"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": control.MAX_PAGE, "description": "most rows of the page"},
 }
 _STATUS: Final = {
     200: "done",
     201: "created",
+    202: "taken; the log says what becomes of it",
     204: "done, nothing to say",
     400: "the request is not understood",
     401: "the bearer token is missing or wrong",
     404: "there is no such thing",
     409: "it cannot be done now",
     413: "the body is too large",
+    429: "there is too much to do already",
     502: "the companion did not play along",
     504: "the companion did not answer in time",
 }
@@ -69,7 +73,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
         "info": {
             "title": "WhatIsUp sandbox: control API",
             "version": version,
-            "description": "Simulated phones and faults of a wire-compatible WhatsApp server on loopback.",
+            "description": "Simulated phones, people and faults of a wire-compatible WhatsApp server on loopback.",
         },
         "paths": paths,
         "components": {

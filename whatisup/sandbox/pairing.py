@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
@@ -120,7 +120,9 @@ class Pairing:
 
     # accounts
 
-    def create_account(self, number: str | None, name: str | None, *, lid: str | None = None) -> Account:
+    def create_account(
+        self, number: str | None, name: str | None, *, lid: str | None = None, tenant: str | None = None
+    ) -> Account:
         """Create an account with its phone. Raises `Refused` (409) where the number is taken."""
         hub = self._hub
         if hub.state.count_accounts() >= MAX_ACCOUNTS:
@@ -130,10 +132,11 @@ class Pairing:
         identity = generate_keypair(entropy)
         raw_id, registration_id = int.from_bytes(entropy(4), "big"), int.from_bytes(entropy(2), "big") % 16380 + 1
         hidden = lid or lid_from(entropy(8))
-        while not hub.state.add_account(Account(wanted, hidden, name, identity, raw_id, registration_id, hub.unix_ms)):
+        account = Account(wanted, hidden, name, identity, raw_id, registration_id, hub.unix_ms, tenant)
+        while not hub.state.add_account(account):
             if hub.state.account(wanted) is not None:
                 raise Refused(409, "number_taken", f"there is an account {wanted} already")
-            hidden = lid_from(entropy(8))
+            account = replace(account, lid=lid_from(entropy(8)))
         return self.account(wanted)
 
     def _next_number(self) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 import trio
 
-from whatisup.control import TOKEN_VARIABLE, Ready
+from whatisup.control import TOKEN_VARIABLE, Ready, Switch
 from whatisup.errors import StoreUnavailable
 from whatisup.protocol.profile import ClientVersion
 from whatisup.sandbox.authority import Authority
@@ -27,9 +27,11 @@ from whatisup.sandbox.control_api import ControlApi
 from whatisup.sandbox.entropy import Seed
 from whatisup.sandbox.hub import Clock, Hub
 from whatisup.sandbox.listener import WS_PATH, Listener
+from whatisup.sandbox.people import People
 from whatisup.sandbox.server import Server
 from whatisup.sandbox.session import Compression
 from whatisup.sandbox.state import State
+from whatisup.sandbox.switches import NO_SWITCHES
 
 _TICK_S: Final = 1.0
 _FILES: Final = 65_536
@@ -42,7 +44,7 @@ class Options:
     """How to run a sandbox. `port` 0 takes a free one; `token` None is minted; `state` None forgets everything.
 
     `seed` fixes keys, numbers and references. `min_version` refuses older clients with 405. `is_child`: end when stdin
-    closes, and leave the mock phone out.
+    closes, and leave the mock phone out. `switches` choose between behaviours that nobody has observed for certain.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,7 @@ class Options:
     min_version: ClientVersion | None = None
     is_child: bool = False
     use_json: bool = False
+    switches: frozenset[Switch] = NO_SWITCHES
 
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, state={self.state!r})"
@@ -82,11 +85,13 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
     authority = Authority.decode(
         state.secret("authority", lambda: Authority.generate(seed.stream("authority")).encode())
     )
-    hub = Hub(state, authority, seed, options.compression, clock)
+    hub = Hub(state, authority, seed, options.compression, clock, options.switches)
     server = Server(hub, min_version=options.min_version)
     token = options.token or secrets.token_urlsafe(32)
     tls = _tls_identity(options.host, state, seed, clock.unix()) if options.use_tls else None
-    control = ControlApi(server, token, is_child=options.is_child)
+    people = People(hub, server.router)
+    hub.people = people
+    control = ControlApi(server, people, token, is_child=options.is_child)
     listener = Listener(server, control, None if tls is None else tls.context())
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(options.port, host=options.host)
@@ -94,6 +99,7 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
             # A name of several addresses: each would have a port of its own.
             await listeners.pop().aclose()
         nursery.start_soon(_tick, server)
+        nursery.start_soon(people.run)
         port = listeners[0].socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, listener.serve, listeners)
         task_status.started(_ready(options, port, token, authority, tls))
