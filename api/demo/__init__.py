@@ -16,8 +16,9 @@ from pathlib import Path
 import trio
 
 from api.demo.gateway import Gateway, GatewayFailed
+from api.demo.scenes import SCENES
 from api.demo.stage import Result, Stage
-from api.demo.tour import SCENES, Scene, Tour, play
+from api.demo.tour import Scene, Tour, play
 
 __all__ = ["main"]
 

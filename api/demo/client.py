@@ -60,25 +60,36 @@ class Client:
     key: str | None = field(default=None, repr=False)
     timeout_s: float = 30.0
 
-    async def ask(self, method: str, path: str, body: Json | None = None, *, accept: str = "application/json") -> Reply:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        accept: str = "application/json",
+        idempotency_key: str | None = None,
+    ) -> Reply:
         """Make a request and read the whole answer, whatever its status.
 
         Raises:
             Unreachable: no answer within `timeout_s`, or a broken one.
         """
+        headers = {"Accept": accept} | ({"Idempotency-Key": idempotency_key} if idempotency_key else {})
         with trio.move_on_after(self.timeout_s):
-            async with self._exchange(method, path, body, {"Accept": accept}) as (status, chunks):
+            async with self._exchange(method, path, body, headers) as (status, chunks):
                 return Reply(status, b"".join([chunk async for chunk in chunks]))
         raise Unreachable(f"no answer to {method} {path} within {self.timeout_s:g} s")
 
-    async def call(self, method: str, path: str, body: Json | None = None) -> Json:
+    async def call(
+        self, method: str, path: str, body: Json | None = None, *, idempotency_key: str | None = None
+    ) -> Json:
         """Make a request that must succeed and give its JSON.
 
         Raises:
             Refused: any status from 400 on.
             Unreachable: see `ask`.
         """
-        reply = await self.ask(method, path, body)
+        reply = await self.ask(method, path, body, idempotency_key=idempotency_key)
         if reply.status >= 400:
             error = reply.json().get("error", {})
             raise Refused(reply.status, error.get("code", "unknown"), error.get("message", reply.text[:200]))

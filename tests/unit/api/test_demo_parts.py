@@ -14,8 +14,9 @@ import trio
 from api.demo.client import Client, Refused, Unreachable
 from api.demo.gateway import Gateway, GatewayFailed
 from api.demo.journal import Journal, Seen
+from api.demo.scenes import SCENES
 from api.demo.stage import Result, Stage
-from api.demo.tour import SCENES, Outcome, Scene, SceneFailed, Tour, play
+from api.demo.tour import Outcome, Scene, SceneFailed, Tour, play
 
 KEY = "zpk_test_" + "k" * 43
 
@@ -184,6 +185,7 @@ def test_scenes_cover_what_the_tour_promises() -> None:
     assert slugs == [
         "create",
         "qr",
+        "conversation",
         "drop",
         "half-open",
         "stream-503",
