@@ -98,7 +98,7 @@ def decrypt_prekey_message(
     header = message.header
     kept = _with_identity(record, header.identity)
     known = known_identity or (record.remote_identity if record else None)
-    begun = kept.begun_by(header.identity, header.base_key)
+    begun = kept.begun_by(header.base_key)
     used = None
     if begun is not None:
         position, session = begun

@@ -79,7 +79,7 @@ def open_message(session: Session, own_identity: bytes, whisper: Whisper, entrop
     if receiving is None:
         return _turned(session, root_key, after, whisper.previous_counter, entropy), padded
     chains = tuple(after if chain is receiving else chain for chain in session.receiving)
-    return replace(session, pending=None, receiving=chains), padded
+    return replace(session, receiving=chains), padded
 
 
 def _chain_of(session: Session, ratchet: bytes) -> Receiving | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from whatisup.e2ee.session import MIN_LENGTH, Session, names, pack, unpack
+from whatisup.e2ee.session import MIN_LENGTH, Session, begun_with, identity_in, pack, unpack
 from whatisup.errors import InvalidRecord
 
 MAX_ARCHIVED: Final = 40
@@ -60,7 +60,7 @@ class SessionRecord:
         """The identity key (32 bytes) that every session of this record is with; None where there is none."""
         if self.session:
             return self.session.remote_identity
-        return names(self.packed[0])[1] if self.packed else None
+        return identity_in(self.packed[0]) if self.packed else None
 
     @property
     def base_key(self) -> bytes | None:
@@ -92,13 +92,12 @@ class SessionRecord:
         for position, packed in enumerate(self.packed, 1):
             yield position, unpack(packed)
 
-    def begun_by(self, identity: bytes, base_key: bytes) -> tuple[int, Session] | None:
+    def begun_by(self, base_key: bytes) -> tuple[int, Session] | None:
         """Return the session that the peer began with that base key, and its position."""
-        session = self.session
-        if session and (session.base_key, session.remote_identity, session.base_ours) == (base_key, identity, False):
-            return 0, session
+        if self.session and self.session.base_key == base_key and not self.session.base_ours:
+            return 0, self.session
         for position, packed in enumerate(self.packed, 1):
-            if names(packed) == (base_key, identity, False):
+            if begun_with(packed) == base_key:
                 return position, unpack(packed)
         return None
 

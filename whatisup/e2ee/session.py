@@ -103,9 +103,14 @@ def unpack(data: bytes) -> Session:
         raise InvalidRecord("a stored session is cut off") from None
 
 
-def names(data: bytes) -> tuple[bytes, bytes, bool]:
-    """Return base key, remote identity and whether the base key is ours, of a packed session."""
-    return data[1:33], data[33:65], bool(data[0] & _BASE_OURS)
+def begun_with(packed: bytes) -> bytes | None:
+    """Return the base key of a packed session that the peer began, without unpacking it; None where we did."""
+    return None if packed[0] & _BASE_OURS else packed[1:33]
+
+
+def identity_in(packed: bytes) -> bytes:
+    """Return the remote identity (32 bytes) of a packed session, without unpacking it."""
+    return packed[33:65]
 
 
 def _unpack(data: bytes) -> Session:

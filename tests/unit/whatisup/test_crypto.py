@@ -11,6 +11,8 @@ import pytest
 from whatisup.crypto import (
     AuthenticationFailed,
     KeyPair,
+    aes_cbc_decrypt,
+    aes_cbc_encrypt,
     aes_ctr,
     aes_gcm_decrypt,
     aes_gcm_encrypt,
@@ -163,3 +165,27 @@ def test_constant_time_equal():
     assert constant_time_equal(b"same", b"same")
     assert not constant_time_equal(b"same", b"sane")
     assert not constant_time_equal(b"same", b"longer")
+
+
+# NIST SP 800-38A, F.2.5: the first block.
+CBC_KEY = "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4"
+CBC_IV = "000102030405060708090a0b0c0d0e0f"
+CBC_PLAIN, CBC_CIPHER = "6bc1bee22e409f96e93d7e117393172a", "f58c4c04d6e5f1ba779eabfb5f7bfbd6"
+
+
+def test_aes_cbc_gives_the_published_block():
+    assert aes_cbc_encrypt(unhex(CBC_KEY), unhex(CBC_IV), unhex(CBC_PLAIN))[:16] == unhex(CBC_CIPHER)
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 4096])
+def test_aes_cbc_pads_and_unpads(length):
+    key, iv, text = os.urandom(32), os.urandom(16), os.urandom(length)
+    ciphertext = aes_cbc_encrypt(key, iv, text)
+    assert len(ciphertext) == length + 16 - length % 16
+    assert aes_cbc_decrypt(key, iv, ciphertext) == text
+
+
+@pytest.mark.parametrize("ciphertext", ["", "00" * 15, "00" * 17, CBC_CIPHER])
+def test_aes_cbc_refuses_what_it_did_not_make(ciphertext):
+    with pytest.raises(AuthenticationFailed):
+        aes_cbc_decrypt(unhex(CBC_KEY), unhex(CBC_IV), unhex(ciphertext))
