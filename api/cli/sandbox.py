@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from whatisup import sandbox as whatsapp
+from whatisup.control import SWITCHES
 from whatisup.errors import WhatIsUpError
 from whatisup.protocol import ClientVersion
 
@@ -30,7 +31,12 @@ class _Version(click.ParamType[ClientVersion]):
 @click.option("--seed", type=int, help="Fixes keys, numbers and references.")
 @click.option("--json", "use_json", is_flag=True, help="Announce the addresses as one line of JSON.")
 @click.option("--min-version", type=_Version(), help="Refuse older clients with 405.")
+@click.option("--switch", multiple=True, metavar="NAME", help=f"Any of: {', '.join(SWITCHES)}.")
 @click.option("--child", is_flag=True, help="End when stdin closes; no mock phone.")
-def sandbox(child: bool, tls: bool, **options: Any) -> None:
+def sandbox(child: bool, tls: bool, switch: tuple[str, ...], **options: Any) -> None:
     """Run a sandbox WhatsApp alone."""
-    sys.exit(whatsapp.main(whatsapp.Options(is_child=child, use_tls=tls, **options)))
+    try:
+        switches = whatsapp.parse_switches(switch)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--switch") from None
+    sys.exit(whatsapp.main(whatsapp.Options(is_child=child, use_tls=tls, switches=switches, **options)))

@@ -35,6 +35,8 @@ from api.schemas.people import (
     ReceivedByContactLog,
     SandboxContact,
     SandboxContactPage,
+    SeenByContact,
+    SeenByContactLog,
     SentByContact,
     SentByContactLog,
 )
@@ -64,7 +66,8 @@ async def list_(exchange: Exchange[Nothing, PageQuery]) -> Answer:
 
 async def show(exchange: Plain) -> Answer:
     """Show one person."""
-    return await _shown(exchange, await _person(exchange))
+    number = await _person(exchange)
+    return Answer(SandboxContact.of(await exchange.edge.require_sandbox().account(number)))
 
 
 async def _person(exchange: Exchange[Any, Any]) -> str:
@@ -74,10 +77,6 @@ async def _person(exchange: Exchange[Any, Any]) -> str:
         Problem: `phone_not_found`.
     """
     return (await find_phone(exchange, exchange.params["number"])).number
-
-
-async def _shown(exchange: Exchange[Any, Any], number: str) -> Answer:
-    return Answer(SandboxContact.of(await exchange.edge.require_sandbox().account(number)))
 
 
 async def _other(exchange: Exchange[Any, Any]) -> str:
@@ -137,16 +136,24 @@ async def set_network(exchange: Exchange[ContactNetwork, NoQuery]) -> Answer:
     """Take the person's phone off the network, or back on it."""
     number = await _person(exchange)
     with trio.CancelScope(shield=True):
-        await exchange.edge.require_sandbox().set_online(number, exchange.body.online)
-    return await _shown(exchange, number)
+        account = await exchange.edge.require_sandbox().set_online(number, exchange.body.online)
+    return Answer(SandboxContact.of(account))
 
 
 async def set_persona(exchange: Exchange[ContactPersona, NoQuery]) -> Answer:
     """Give the person another persona."""
     number = await _person(exchange)
     with trio.CancelScope(shield=True):
-        await exchange.edge.require_sandbox().set_persona(number, exchange.body.persona)
-    return await _shown(exchange, number)
+        account = await exchange.edge.require_sandbox().set_persona(number, exchange.body.persona)
+    return Answer(SandboxContact.of(account))
+
+
+async def change_identity(exchange: Plain) -> Answer:
+    """Give the person's phone new keys."""
+    number = await _person(exchange)
+    with trio.CancelScope(shield=True):
+        await exchange.edge.require_sandbox().change_identity(number)
+    return Answer(status=204)
 
 
 async def burst(exchange: Exchange[ContactBurst, NoQuery]) -> Answer:
@@ -178,6 +185,12 @@ async def sent(exchange: Exchange[Nothing, LogQuery]) -> Answer:
     number, query = await _person(exchange), exchange.query
     rows = await exchange.edge.require_sandbox().sent(number, after=query.after, limit=query.limit)
     return Answer(SentByContactLog(data=[SentByContact.of(row) for row in rows]))
+
+
+async def seen(exchange: Plain) -> Answer:
+    """Show who typed to the person, or came and went."""
+    rows = await exchange.edge.require_sandbox().chat_states(await _person(exchange))
+    return Answer(SeenByContactLog(data=[SeenByContact.of(row) for row in rows]))
 
 
 _CONTACT: Final = "/v1/sandbox/contacts/{number}"
@@ -326,5 +339,22 @@ ENDPOINTS: Final = (
         sent,
         SentByContactLog,
         query=LogQuery,
+    ),
+    _endpoint(
+        "GET",
+        f"{_CONTACT}/seen",
+        "list_seen_by_sandbox_contact",
+        "Show who typed to the person, or came and went.",
+        seen,
+        SeenByContactLog,
+    ),
+    _endpoint(
+        "POST",
+        f"{_CONTACT}/identity-change",
+        "change_identity_of_sandbox_contact",
+        "Give the person's phone new keys, as when the app is installed anew.",
+        change_identity,
+        None,
+        status=204,
     ),
 )

@@ -98,7 +98,9 @@ async def _create(
 ) -> Answer:
     sandbox = exchange.edge.require_sandbox()
     try:
-        account = await sandbox.create_account(request.number, request.name)
+        account = await sandbox.create_account(
+            request.number, request.name, tenant=request.tenant, persona=request.persona
+        )
     except SandboxRefused as refusal:
         if refusal.code == "number_taken":
             raise _NumberTaken from None

@@ -259,3 +259,23 @@ class SentByContactLog(Reply, frozen=True):
     """What the person sent, oldest first; go on with `after`, the last position."""
 
     data: list[SentByContact]
+
+
+class SeenByContact(Reply, frozen=True):
+    """What the person was shown of somebody: composing, recording, paused, available or unavailable."""
+
+    number: str
+    device: int
+    state: str
+    at: Time
+
+    @classmethod
+    def of(cls, row: control.ChatState) -> SeenByContact:
+        """Render a row of the phone's log."""
+        return cls(number=row.number, device=row.device, state=row.state, at=iso(row.at))
+
+
+class SeenByContactLog(Reply, frozen=True):
+    """The last things the person was shown, oldest first."""
+
+    data: list[SeenByContact]
