@@ -45,6 +45,7 @@ def main() -> None:
     cost("decrypt pkmsg, new session", lambda: bob.attempt("pkmsg", first.ciphertext).record.encode(), 200)
     cost("encrypt pkmsg", lambda: alice.send(TEXT), 1000)
     alice, bob = warm()
+    bob.receive(alice.send(TEXT))
     turned = bob.send(TEXT)
     cost("decrypt msg, ratchet turns", lambda: alice.attempt("msg", turned.ciphertext).record.encode(), 1000)
     alice.receive(turned)
