@@ -6,6 +6,7 @@ leaves the process; it is logged and the client gets `internal_error`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ CODES: Mapping[str, Code] = {
     "chat_not_supported_yet": Code(422, "Sending to this kind of chat is meant to come, and is not built yet."),
     "too_many_checks": Code(429, "The instance has looked up as many numbers as it may for now."),
     "internal_error": Code(500, "We failed; the request id finds the log line."),
+    "check_failed": Code(502, "WhatsApp did not say whether the number has an account."),
     "pair_code_failed": Code(502, "WhatsApp refused to hand out a linking code."),
     "no_qr": Code(503, "No QR is on offer yet.", 2),
     "worker_at_capacity": Code(503, "The process holds as many sessions as it may.", 30),
@@ -77,6 +79,8 @@ ERRORS: Mapping[type[Exception], str] = {
     e.SessionExists: "session_exists",
     e.InvalidTransition: "invalid_lifecycle_transition",
     e.NotConnected: "not_connected",
+    e.TooManyChecks: "too_many_checks",
+    e.CheckFailed: "check_failed",
     e.PairingEnded: "pairing_ended",
     e.PairCodeFailed: "pair_code_failed",
     e.AtCapacity: "worker_at_capacity",
@@ -147,6 +151,10 @@ def problem_of(error: BaseException) -> Problem:
         return Problem(code, str(leaf), status=leaf.state, detail=leaf.detail)
     if isinstance(leaf, e.NotConnected):
         return Problem(code, str(leaf), status=leaf.state)
+    if isinstance(leaf, e.TooManyChecks):
+        problem = Problem(code, str(leaf))
+        problem.headers["Retry-After"] = str(math.ceil(leaf.retry_after_s))
+        return problem
     if isinstance(leaf, SandboxRefused):
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):

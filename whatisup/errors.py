@@ -110,6 +110,22 @@ class NotConnected(CommandRefused):
         self.state = state
 
 
+class TooManyChecks(CommandRefused):
+    """The instance has looked up as many numbers as it may; the next is due in `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("as many numbers have been looked up as is safe for this account; wait before the next")
+        self.retry_after_s = retry_after_s
+
+
+class CheckFailed(CommandRefused):
+    """WhatsApp did not say whether a number has an account; `code` is its error, 408 where it did not answer."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"WhatsApp did not answer the lookup (code {code}); try again later")
+        self.code = code
+
+
 class PairingEnded(CommandRefused):
     """Pairing ended while somebody waited for a QR or a code. `state` and `detail` are the instance's."""
 
