@@ -24,6 +24,9 @@ MAX_LONG: Final = 65_536
 MAX_SHORT: Final = 1_024
 """Longest name, address, option or other short text in a body, in characters."""
 
+MAX_BODY: Final = 262_144
+"""Most characters in all texts of a body together."""
+
 MAX_ID: Final = 128
 """Longest message id in a body, in characters; a longer one is no id."""
 
@@ -61,19 +64,21 @@ class Said:
 
 
 class Reader:
-    """Cuts what is too long, and remembers that it did."""
+    """Cuts what is too long, alone or together with the rest of its body, and remembers that it did."""
 
-    __slots__ = ("is_cut",)
+    __slots__ = ("_left", "is_cut")
 
     def __init__(self) -> None:
         self.is_cut = False
+        self._left = MAX_BODY
 
     def text(self, value: str, limit: int = MAX_SHORT) -> str:
         """Return at most `limit` characters."""
-        if len(value) <= limit:
-            return value
-        self.is_cut = True
-        return value[:limit]
+        limit = min(limit, self._left)
+        if len(value) > limit:
+            self.is_cut, value = True, value[:limit]
+        self._left -= len(value)
+        return value
 
     def items(self, values: Any, limit: int) -> list[Any]:
         """Return at most `limit` items of a repeated field."""
