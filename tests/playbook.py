@@ -24,6 +24,7 @@ from whatisup.protocol import linking_code
 from whatisup.protocol.adv import sign_device
 from whatisup.protocol.connection import Connection
 from whatisup.protocol.credentials import Account, ClientProfile, Credentials
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.protocol.events import Event
 from whatisup.protocol.outcomes import build_success
 from whatisup.protocol.pairing import PairSuccess, build_pair_success
@@ -144,6 +145,7 @@ class Playbook:
         routing_info: bytes | None = None,
         props_hash: str | None = None,
         unix_now: float = UNIX,
+        ration: PrekeyRation | None = None,
     ) -> None:
         self.now = 0.0
         self.server = server or Server()
@@ -161,6 +163,7 @@ class Playbook:
             unix_now=unix_now,
             routing_info=routing_info,
             props_hash=props_hash,
+            ration=ration,
         )
 
     @classmethod

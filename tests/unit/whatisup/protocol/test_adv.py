@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from whatisup.protocol.adv import (
     ACCOUNT_PREFIX,
     HOSTED_PREFIX,
     PairingRefused,
+    is_device_of,
     sign_device,
     verify_device,
     verify_pairing,
@@ -152,3 +154,40 @@ def test_phone_refuses_a_reply_without(field: str) -> None:
     signed.ClearField(field)
     with pytest.raises(PairingRefused):
         verify_device(signed.SerializeToString(), CREDENTIALS.identity.public, PHONE.public)
+
+
+# Devices of others
+
+
+@pytest.mark.parametrize("is_hosted", [False, True])
+def test_a_companion_is_a_device_of_its_account(is_hosted: bool) -> None:
+    identity = CREDENTIALS.identity
+    device = verify_pairing(proof(is_hosted=is_hosted), identity, CREDENTIALS.adv_secret, ENTROPY)
+    assert is_device_of(device.signed_identity, identity.public, PHONE.public)
+    assert is_device_of(device.signed_identity, identity.public, None)
+    # Without the account's key inside, it must be known from elsewhere.
+    assert is_device_of(device.reply, identity.public, PHONE.public)
+    assert not is_device_of(device.reply, identity.public, None)
+
+
+def test_the_golden_companion_is_a_device_of_its_account() -> None:
+    signed, account = golden("adv", "account_with_signature_key"), KEYS["account_identity"].public
+    assert is_device_of(signed, COMPANION.public, account)
+
+
+def test_a_device_of_another_account_is_none_of_this() -> None:
+    signed = verify_pairing(proof(), CREDENTIALS.identity, CREDENTIALS.adv_secret, ENTROPY).signed_identity
+    other = KEYS["account_identity"].public
+    assert not is_device_of(signed, CREDENTIALS.identity.public, other)
+    assert not is_device_of(signed, COMPANION.public, PHONE.public)
+    assert not is_device_of(b"garbage", CREDENTIALS.identity.public, PHONE.public)
+    assert not is_device_of(b"", CREDENTIALS.identity.public, PHONE.public)
+
+
+@pytest.mark.parametrize("field", ["details", "accountSignature", "deviceSignature", "accountSignatureKey"])
+@pytest.mark.parametrize("change", [lambda value: b"", lambda value: bytes((value[0] ^ 1,)) + value[1:]])
+def test_every_part_of_a_devices_proof_counts(field: str, change: Callable[[bytes], bytes]) -> None:
+    kept = verify_pairing(proof(), CREDENTIALS.identity, CREDENTIALS.adv_secret, ENTROPY).signed_identity
+    signed = proto.ADVSignedDeviceIdentity.FromString(kept)
+    setattr(signed, field, change(getattr(signed, field)))
+    assert not is_device_of(signed.SerializeToString(), CREDENTIALS.identity.public, None)

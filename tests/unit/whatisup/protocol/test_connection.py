@@ -29,8 +29,8 @@ from whatisup.protocol.events import (
     FrameDropped,
     LoginSucceeded,
     NotificationReceived,
+    ReceiptReceived,
     RoutingInfoReceived,
-    StanzaReceived,
     Unlinked,
 )
 from whatisup.protocol.linking_code import LinkingSecret
@@ -49,6 +49,7 @@ from whatisup.protocol.stanzas.ib import build_edge_routing
 from whatisup.protocol.stanzas.iq import build_error, build_result, build_server_request
 from whatisup.protocol.stanzas.keepalive import build_server_ping
 from whatisup.protocol.stanzas.logout import parse_remove_companion_device
+from whatisup.protocol.stanzas.receipt import parse_receipt
 from whatisup.wire import Node, encode_frame, encode_node, mint_chain
 
 FRIEND = Jid("15550002222", "s.whatsapp.net")
@@ -168,7 +169,7 @@ def test_events_before_a_broken_frame_still_come() -> None:
     book = Playbook.login().let_in()
     with pytest.raises(RemoteProtocolError):
         book.feed(book.server.encode(RECEIPT) + encode_frame(bytes(40)))
-    assert book.events[-1] == StanzaReceived(RECEIPT, replies=book.events[-1].replies)
+    assert book.events[-1] == ReceiptReceived(parse_receipt(RECEIPT), RECEIPT, replies=book.events[-1].replies)
 
 
 def test_more_than_can_be_held_is_final() -> None:
@@ -252,7 +253,7 @@ def test_nothing_is_read_past_the_end() -> None:
     book = Playbook.login().let_in()
     book.serve(build_stream_error(515), RECEIPT, build_stream_end())
     assert len(book.of(Closed)) == 1
-    assert book.of(StanzaReceived) == []
+    assert book.of(ReceiptReceived) == []
 
 
 def test_a_lost_socket_closes_once() -> None:
@@ -386,7 +387,7 @@ def test_frames_that_wait_to_be_read_are_signs_of_life() -> None:
         book.connection.handle_timer(book.now)
     book.settle()
     assert book.of(Closed) == []
-    assert book.one(StanzaReceived).node == RECEIPT
+    assert book.one(ReceiptReceived).node == RECEIPT
 
 
 # Requests from the server, and answers nobody awaits
@@ -425,7 +426,7 @@ def test_an_unreadable_node_is_dropped(plaintext: bytes) -> None:
     book = Playbook.login().let_in()
     book.feed(book.server.encode_plaintext(plaintext))
     book.serve(RECEIPT)
-    assert book.kinds()[-2:] == ["FrameDropped", "StanzaReceived"]
+    assert book.kinds()[-2:] == ["FrameDropped", "ReceiptReceived"]
 
 
 def test_a_reason_for_dropping_is_short() -> None:
@@ -436,7 +437,7 @@ def test_a_reason_for_dropping_is_short() -> None:
 def test_a_compressed_node_is_read() -> None:
     book = Playbook.login().let_in()
     book.feed(book.server.encode_plaintext(encode_node(RECEIPT, compress=True)))
-    assert book.one(StanzaReceived).node == RECEIPT
+    assert book.one(ReceiptReceived).node == RECEIPT
 
 
 # The owner's pace
@@ -446,7 +447,7 @@ def test_frames_are_decoded_only_as_events_are_asked_for() -> None:
     book = Playbook.login().let_in()
     book.connection.receive_data(book.server.encode(*[RECEIPT] * 3) + encode_frame(bytes(40)), book.now)
     for _ in range(3):
-        assert isinstance(book.connection.next_event(), StanzaReceived)
+        assert isinstance(book.connection.next_event(), ReceiptReceived)
     with pytest.raises(RemoteProtocolError):
         book.connection.next_event()
 
@@ -459,7 +460,7 @@ def test_a_flood_without_events_lets_the_driver_breathe() -> None:
     calls = 1
     while (event := book.connection.next_event()) is None:
         calls += 1
-    assert isinstance(event, StanzaReceived)
+    assert isinstance(event, ReceiptReceived)
     assert calls == 2
     assert book.connection.next_event() is None
     deadline = book.connection.next_deadline()
@@ -478,7 +479,7 @@ def test_byte_by_byte_equals_whole() -> None:
         book.settle()
         said.append((book.events, book.heard))
     assert said[0] == said[1]
-    assert [type(event) for event in said[0][0]][-3:] == [StanzaReceived, RoutingInfoReceived, Closed]
+    assert [type(event) for event in said[0][0]][-3:] == [ReceiptReceived, RoutingInfoReceived, Closed]
 
 
 def test_a_handshake_in_single_bytes_is_a_handshake() -> None:
@@ -555,7 +556,7 @@ def test_wishes_after_the_end_do_nothing() -> None:
     connection.rotate_signed_prekey(CREDENTIALS.signed_prekey, book.now)
     connection.request_linking_code("15550001111", LinkingSecret("", b"", b"", b"", ROOT), book.now)
     connection.finish_linking(bytes(32), book.now)
-    connection.transmit(book.one(StanzaReceived), book.now)
+    connection.transmit(book.one(ReceiptReceived), book.now)
     connection.hold(book.now)
     connection.resume(book.now)
     assert_dead(book)

@@ -33,7 +33,8 @@ from whatisup.protocol.linking_code import (
 )
 from whatisup.protocol.outcomes import build_failure, build_stream_error, build_success
 from whatisup.protocol.pairing import build_pair_device
-from whatisup.protocol.prekeys import build_count, build_digest, build_low_notification
+from whatisup.protocol.prekeys import Bundle, build_count, build_digest, build_low_notification
+from whatisup.protocol.stanzas.ack import build_server_ack
 from whatisup.protocol.stanzas.ib import (
     Dirty,
     OfflinePreview,
@@ -45,7 +46,11 @@ from whatisup.protocol.stanzas.ib import (
 )
 from whatisup.protocol.stanzas.iq import build_error, build_request, build_result
 from whatisup.protocol.stanzas.keepalive import build_server_ping
+from whatisup.protocol.stanzas.message import Enc, Outgoing, build_delivery, mark_offline, parse_envelope
+from whatisup.protocol.stanzas.notification import AccountRestricted, build_restriction
 from whatisup.protocol.stanzas.query import Props, build_props
+from whatisup.protocol.stanzas.receipt import build_retry_receipt
+from whatisup.protocol.stanzas.usync import build_answer, build_device_query, parse_query
 from whatisup.wire import Node, encode_node
 
 FRIEND = Jid("15550002222", "s.whatsapp.net", 3)
@@ -94,6 +99,13 @@ def request(number: int) -> Node:
     return build_request(PENDING[number], "get", "encrypt")
 
 
+ENC = Enc("pkmsg", b"ciphertext", 1)
+SENT = Outgoing(id="M", to=OWN_LID, type="text", device_identity=b"identity", meta={"polltype": "creation"})
+ENVELOPE = parse_envelope(build_delivery(SENT, source=FRIEND, unix_t=UNIX), own_pn=ACCOUNT.jid, own_lid=None)
+KEYS = Bundle(IDENTITY, (1, bytes(32)), b"identity")
+RETRY = build_retry_receipt(ENVELOPE, count=2, error=4, registration_id=7, keys=KEYS)
+
+
 STANZAS: tuple[Node, ...] = (
     build_pair_device("1", ("2@a", "2@b")),
     scan(CREDENTIALS, CREDENTIALS.adv_secret),
@@ -115,8 +127,13 @@ STANZAS: tuple[Node, ...] = (
     build_dirty(Dirty("groups", UNIX)),
     build_client_expiration(UNIX),
     build_server_ping("p"),
-    Node("message", {"id": "M", "from": FRIEND, "offline": "1", "participant": FRIEND}, (Node("enc", {}, b"x"),)),
+    mark_offline(build_delivery(SENT, source=FRIEND, unix_t=UNIX, encs=(ENC,), sender_alt=Jid("5", "lid")), 1),
+    build_delivery(SENT, source=Jid("1", "g.us"), unix_t=UNIX, encs=(ENC, ENC), participant=FRIEND),
     Node("receipt", {"id": "R", "from": FRIEND, "type": "read", "offline": "0"}),
+    Node("receipt", {**RETRY.attrs, "from": FRIEND}, RETRY.content),
+    build_server_ack(Node("message", {"id": "M", "to": FRIEND}), server_unix=UNIX, phash="2:x"),
+    build_restriction("n", AccountRestricted("reachout_timelock", True, "DEFAULT", UNIX), unix_t=UNIX),
+    build_answer(request(4), parse_query(build_device_query("4", [FRIEND])), []),
     Node("presence", {"from": FRIEND, "type": "available"}),
 )
 PLAINTEXTS = tuple(encode_node(node) for node in STANZAS)
@@ -127,7 +144,8 @@ mutated = st.builds(mutations, st.sampled_from(PLAINTEXTS), changes)
 
 keys = st.sampled_from(
     ["id", "from", "to", "type", "t", "xmlns", "code", "count", "value", "lid", "jid", "reason", "expire", "offline",
-     "stage", "hash", "timestamp", "participant", "backoff", "class"]
+     "stage", "hash", "timestamp", "participant", "backoff", "class", "recipient", "sender_lid", "participant_pn",
+     "category", "key", "v", "error"]
 )  # fmt: skip
 values = st.one_of(
     st.sampled_from(
@@ -142,7 +160,7 @@ tags = st.sampled_from(
      "ack", "presence", "pair-device", "pair-success", "ref", "device-identity", "device", "platform", "biz", "error",
      "count", "digest", "list", "skey", "props", "prop", "offline", "offline_preview", "edge_routing", "routing_info",
      "dirty", "conflict", "link_code_companion_reg", "link_code_pairing_ref", "key", "id", "hash", "client_expiration",
-     "new"]
+     "enc", "participants", "user", "retry", "registration", "keys", "meta", "unavailable", "item", "new"]
 )  # fmt: skip
 nodes = st.recursive(
     st.builds(Node, tags, st.dictionaries(keys, values, max_size=5), st.none() | st.binary(max_size=80) | values.filter(

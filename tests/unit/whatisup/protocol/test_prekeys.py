@@ -34,6 +34,8 @@ from whatisup.protocol.prekeys import (
     parse_digest,
     parse_rotation,
     parse_upload,
+    peer_bundle,
+    verify_device_identity,
 )
 from whatisup.protocol.stanzas.iq import Refusal
 from whatisup.wire import Node
@@ -192,3 +194,31 @@ def test_parse_bundles_accepts_the_keys_wrapper() -> None:
 def test_parse_bundles_refuses(content: tuple[Node, ...] | None) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_bundles(Node("iq", {}, content))
+
+
+def test_too_many_devices_in_a_bundle_answer_are_refused() -> None:
+    user = Node("user", {"jid": FRIEND}, (Node("error", {"code": "404"}),))
+    with pytest.raises(RemoteProtocolError):
+        parse_bundles(Node("iq", {}, (Node("list", {}, (user,) * 8193),)))
+
+
+@pytest.mark.parametrize("prekey", [None, PREKEYS[0]])
+def test_a_bundle_is_what_a_session_is_started_from(prekey: tuple[int, bytes] | None) -> None:
+    bundle, skey = peer_bundle(Bundle(IDENTITY, prekey)), IDENTITY.signed_prekey
+    assert (bundle.registration_id, bundle.identity) == (IDENTITY.registration_id, IDENTITY.identity)
+    assert (bundle.signed_prekey_id, bundle.signed_prekey, bundle.signature) == (
+        skey.key_id,
+        skey.public,
+        skey.signature,
+    )
+    assert (bundle.prekey_id, bundle.prekey) == (prekey or (None, None))
+
+
+def test_a_bundle_whose_proof_does_not_hold_is_not_trusted() -> None:
+    proof = golden("adv", "account_with_signature_key")
+    companion = replace(IDENTITY, identity=KEYS["companion_identity"].public)
+    assert verify_device_identity(Bundle(IDENTITY, None))
+    assert verify_device_identity(Bundle(companion, None, proof))
+    assert verify_device_identity(Bundle(companion, None, proof), account_key=KEYS["account_identity"].public)
+    assert not verify_device_identity(Bundle(companion, None, proof), account_key=IDENTITY.identity)
+    assert not verify_device_identity(Bundle(IDENTITY, None, proof))

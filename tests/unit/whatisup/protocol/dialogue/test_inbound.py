@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.playbook import UNIX, Playbook
+from tests.playbook import OWN, OWN_LID, UNIX, Playbook
 from whatisup.jid import SERVER, Jid
 from whatisup.protocol.dialogue.inbound import MAX_NOTICES
 from whatisup.protocol.events import (
@@ -12,11 +12,17 @@ from whatisup.protocol.events import (
     DirtyAnnounced,
     DowngradeWarned,
     FrameDropped,
+    MessageAcked,
+    MessageReceived,
     NotificationReceived,
+    ReceiptReceived,
     RoutingInfoReceived,
     StanzaReceived,
 )
 from whatisup.protocol.stanzas import ib
+from whatisup.protocol.stanzas.ack import MessageAck, build_ack, build_server_ack
+from whatisup.protocol.stanzas.message import parse_envelope
+from whatisup.protocol.stanzas.receipt import build_receipt, parse_receipt
 from whatisup.wire import Node
 
 FRIEND = Jid("15550002222", "s.whatsapp.net")
@@ -32,7 +38,12 @@ def stanza(tag: str, **attrs: str | Jid) -> Node:
     return Node(tag, {"id": "S1", "from": FRIEND, **attrs})
 
 
-@pytest.mark.parametrize("tag", ["receipt", "call", "status", "brand-new"])
+def message(wa_id: str, **attrs: str | Jid) -> Node:
+    enc = Node("enc", {"v": "2", "type": "msg"}, b"ciphertext")
+    return Node("message", {"id": wa_id, "from": FRIEND, "t": str(UNIX), "type": "text", **attrs}, (enc,))
+
+
+@pytest.mark.parametrize("tag", ["call", "status", "brand-new"])
 def test_stanzas_are_acknowledged_after_the_commit(tag: str) -> None:
     book = online()
     book.commits = False
@@ -57,22 +68,87 @@ def test_notifications_are_acknowledged_after_the_commit() -> None:
     assert [node.attrs["class"] for node in book.tagged("ack")] == ["notification"]
 
 
-def test_messages_stay_on_the_servers_queue() -> None:
-    book = online().serve(stanza("message", type="text"))
-    assert book.one(StanzaReceived).node.tag == "message"
+# Messages and receipts
+
+
+def test_a_message_is_read_and_left_to_its_owner_to_answer() -> None:
+    node = message("M1")
+    event = online().serve(node).one(MessageReceived)
+    assert event.envelope == parse_envelope(node, own_pn=OWN, own_lid=OWN_LID)
+    assert (event.node, event.replies) == (node, ())
+    assert event.size > 100
+
+
+def test_transmitting_a_message_acknowledges_nothing() -> None:
+    book = online().serve(message("M1"))
+    assert book.tagged("ack") == book.tagged("receipt") == []
+
+
+def test_what_the_owner_sends_goes_out_in_its_order() -> None:
+    book = online().serve(message("M1"))
+    answers = [build_receipt(["M1"], FRIEND), build_ack(message("M1"))]
+    book.connection.send(answers, book.now)
+    book.settle()
+    assert book.heard[-2:] == answers
+
+
+def test_our_own_messages_are_known_by_the_hidden_id_of_the_login() -> None:
+    own_lid = Jid("777", "lid", 9)
+    book = Playbook.login().let_in(own_lid).serve(message("M1", **{"from": own_lid.with_device(0)}))
+    envelope = book.one(MessageReceived).envelope
+    assert envelope is not None
+    assert envelope.is_from_me
+
+
+def test_a_message_that_cannot_be_read_is_handed_over_as_it_is() -> None:
+    poison = Node("message", {"id": "M1", "from": FRIEND}, (Node("enc", {}, b"x"),))
+    book = online().serve(poison)
+    assert book.kinds() == ["FrameDropped", "MessageReceived"]
+    event = book.one(MessageReceived)
+    assert (event.node, event.envelope) == (poison, None)
+
+
+def test_a_message_that_could_not_even_be_acknowledged_is_dropped() -> None:
+    assert online().serve(Node("message", {"from": FRIEND})).kinds() == ["FrameDropped"]
+
+
+def test_a_receipt_is_read_and_acknowledged_after_the_commit() -> None:
+    book = online()
+    book.commits = False
+    node = stanza("receipt", type="read", participant=FRIEND)
+    event = book.serve(node).one(ReceiptReceived)
+    assert (event.receipt, event.node) == (parse_receipt(node), node)
     assert book.tagged("ack") == []
+    book.connection.transmit(event, book.now)
+    book.settle()
+    (ack,) = book.tagged("ack")
+    assert ack.attrs == {"id": "S1", "to": FRIEND, "class": "receipt", "type": "read", "participant": FRIEND}
+
+
+def test_a_receipt_that_cannot_be_read_is_acknowledged_all_the_same() -> None:
+    book = online().serve(stanza("receipt", type="retry"))
+    assert book.kinds() == ["FrameDropped", "StanzaReceived"]
+    assert [node.attrs["class"] for node in book.tagged("ack")] == ["receipt"]
+
+
+def test_the_ack_of_a_message_is_reported() -> None:
+    node = build_server_ack(Node("message", {"id": "M1", "to": FRIEND}), server_unix=UNIX, error=463, phash="2:x")
+    assert online().serve(node).one(MessageAcked).ack == MessageAck("M1", FRIEND, UNIX, 463, "2:x")
+
+
+def test_an_ack_of_anything_else_is_nobodys_business() -> None:
+    book = online().serve(stanza("ack", **{"class": "receipt"}))
+    assert book.events == []
+    assert book.tagged("ack") == []
+
+
+# Other stanzas
 
 
 @pytest.mark.parametrize("tag", ["presence", "chatstate"])
 def test_passing_stanzas_are_never_acknowledged(tag: str) -> None:
     book = online().serve(stanza(tag))
     assert book.one(StanzaReceived).replies == ()
-    assert book.tagged("ack") == []
-
-
-def test_an_ack_is_nobodys_business() -> None:
-    book = online().serve(stanza("ack", **{"class": "message"}))
-    assert book.events == []
     assert book.tagged("ack") == []
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.playbook import Playbook
 from whatisup.jid import Jid
-from whatisup.protocol.events import OfflineCompleted, OfflinePreviewed, StanzaReceived
+from whatisup.protocol.events import FrameDropped, OfflineCompleted, OfflinePreviewed, ReceiptReceived
 from whatisup.protocol.stanzas.ib import OfflinePreview, build_offline, build_offline_preview
-from whatisup.wire import Node
+from whatisup.wire import Node, encode_node
 
 FRIEND = Jid("15550002222", "s.whatsapp.net")
 
@@ -58,11 +58,39 @@ def test_the_next_window_waits_for_the_commit() -> None:
     book.serve(receipt(199))
     assert batches(book) == ["200"]
     event = book.events[-1]
-    assert isinstance(event, StanzaReceived)
+    assert isinstance(event, ReceiptReceived)
     book.connection.transmit(event, book.now)
     book.settle()
     assert [node.tag for node in book.heard[-2:]] == ["ack", "ib"]
     assert batches(book) == ["200"] * 2
+
+
+@pytest.mark.parametrize("unreadable", [b"garbage", encode_node(Node("receipt", {"id": "1", "offline": "0"}))])
+def test_what_cannot_be_read_counts_in_its_window(unreadable: bytes) -> None:
+    book = previewed(201)
+    book.serve(*(receipt(number) for number in range(199)))
+    book.commits = False
+    book.feed(book.server.encode_plaintext(unreadable))
+    event = book.one(FrameDropped)
+    assert batches(book) == ["200"]
+    book.connection.transmit(event, book.now)
+    book.settle()
+    assert batches(book) == ["200"] * 2
+
+
+def test_draining_lasts_from_the_login_to_the_end_of_the_queue() -> None:
+    book = Playbook.login().open()
+    assert not book.connection.is_draining
+    book = previewed(1)
+    assert book.connection.is_draining
+    book.serve(receipt(1), build_offline(1))
+    assert not book.connection.is_draining
+
+
+def test_draining_ends_with_the_connection() -> None:
+    book = previewed(1)
+    book.connection.connection_lost(book.now)
+    assert not book.connection.is_draining
 
 
 def test_live_stanzas_do_not_count() -> None:

@@ -198,7 +198,7 @@ def test_a_low_notification_wants_more() -> None:
 def test_a_server_that_is_always_low_is_asked_again_once_in_a_while() -> None:
     """It cannot make us mint keys in a loop, and a true word of it is not lost."""
     book = low()
-    for number in range(5):
+    for number in range(3):
         wanted = len(book.of(PrekeysWanted))
         book.connection.upload_prekeys(keys(1 + 3 * number), book.now)
         book.settle()

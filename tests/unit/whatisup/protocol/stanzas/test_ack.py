@@ -9,7 +9,14 @@ import pytest
 from tests.playbook import OWN, UNIX, VECTORS, travel
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import Jid
-from whatisup.protocol.stanzas.ack import Ack, build_ack, build_server_ack, parse_ack
+from whatisup.protocol.stanzas.ack import (
+    Ack,
+    MessageAck,
+    build_ack,
+    build_server_ack,
+    parse_ack,
+    parse_message_ack,
+)
 from whatisup.wire import Node
 
 FRIEND = Jid("15550002222", "s.whatsapp.net")
@@ -81,3 +88,18 @@ def test_server_ack_refuses(stanza: Node) -> None:
 def test_parse_ack_refuses_without_class() -> None:
     with pytest.raises(RemoteProtocolError):
         parse_ack(Node("ack", {"id": "1", "to": FRIEND}))
+
+
+def test_the_ack_of_a_message_travels() -> None:
+    sent = Node("message", {"id": "M1", "to": FRIEND})
+    assert parse_message_ack(travel(build_server_ack(sent, server_unix=UNIX))) == MessageAck(
+        "M1", FRIEND, UNIX, None, None
+    )
+    refused = build_server_ack(sent, server_unix=UNIX, error=421, phash="2:abcdefgh")
+    assert parse_message_ack(travel(refused)) == MessageAck("M1", FRIEND, UNIX, 421, "2:abcdefgh")
+
+
+@pytest.mark.parametrize("attrs", [{"id": "1"}, {"from": FRIEND}, {"id": "1", "from": FRIEND, "error": "x"}])
+def test_a_broken_ack_of_a_message_is_refused(attrs: dict[str, str | Jid]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        parse_message_ack(Node("ack", attrs))
