@@ -30,7 +30,7 @@ from whatisup.store import (
     rewrap,
     tables,
 )
-from whatisup.store.apply import wipe_auth
+from whatisup.store.handlers.auth import wipe_auth
 from whatisup.store.idempotency import Scope
 from whatisup.store.migrations import REVISIONS
 from whatisup.store.tables import auth_state, canary, data_keys, events, metadata, prekeys

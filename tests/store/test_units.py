@@ -34,7 +34,7 @@ from whatisup.store import (
     auth,
     instances,
 )
-from whatisup.store.apply import Target
+from whatisup.store.target import Target
 
 GARBAGE = SetStatus(State.PENDING, has_account=True)
 """Violates a CHECK of the schema."""

@@ -7,14 +7,16 @@ wiping what has no owner any more.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from whatisup.store import datakeys
-from whatisup.store.apply import wipe_auth
+from whatisup.store.handlers.auth import wipe_auth
 from whatisup.store.tables import auth_state, data_keys, instances, prekeys
 from whatisup.store.transaction import Tx
 from whatisup.store.vault import Vault
+from whatisup.store.wanted import ask, both
 
 _VALUE = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
     auth_state.c.instance_id == bindparam("instance"),
@@ -24,6 +26,44 @@ _VALUE = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
 _PREKEY = select(prekeys.c.private, prekeys.c.data_key_id).where(
     prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey")
 )
+
+
+_BY_NAME = both(
+    lambda wanted: select(auth_state).select_from(
+        wanted.join(
+            auth_state,
+            and_(
+                auth_state.c.instance_id == bindparam("instance"),
+                auth_state.c.kind == wanted.c.kind,
+                auth_state.c.name == wanted.c.name,
+            ),
+        )
+    ),
+    "kind",
+    "name",
+)
+_BY_PREFIX = both(
+    lambda wanted: select(auth_state).select_from(
+        wanted.join(
+            auth_state,
+            and_(
+                auth_state.c.instance_id == bindparam("instance"),
+                auth_state.c.kind == wanted.c.kind,
+                auth_state.c.name >= wanted.c.prefix,
+                auth_state.c.name < wanted.c.prefix.concat(bindparam("top")),
+            ),
+        )
+    ),
+    "kind",
+    "prefix",
+)
+_PREKEYS = select(prekeys).where(
+    prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id.in_(bindparam("ids", expanding=True))
+)
+
+PREKEY: Final = "prekey"
+_TOP: Final = "\U0010ffff"
+"""After every character a name may hold."""
 
 
 def get(conn: Connection, vault: Vault, instance_id: str, kind: str, key: str) -> bytes | None:
@@ -53,7 +93,21 @@ def load(
     Raises:
         SealBroken: a row was moved here from elsewhere, or changed.
     """
-    raise NotImplementedError
+    names = [key for key in keys if key[0] != PREKEY]
+    found: dict[tuple[str, str], bytes | None] = dict.fromkeys(keys)
+    rows = [
+        *ask(conn, _BY_NAME, names, instance=instance_id),
+        *ask(conn, _BY_PREFIX, prefixes, instance=instance_id, top=_TOP),
+    ]
+    for row in rows:
+        data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
+        found[row.kind, row.name] = vault.open(data_key, "auth_state", "sealed", (row.kind, row.name), row.sealed)
+    ids = [int(name) for kind, name in keys if kind == PREKEY]
+    for row in conn.execute(_PREKEYS, {"instance": instance_id, "ids": ids}) if ids else ():
+        data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
+        private = vault.open(data_key, "prekeys", "private", (str(row.prekey_id),), row.private)
+        found[PREKEY, str(row.prekey_id)] = private
+    return found
 
 
 def next_prekey_id(conn: Connection, _vault: Vault | None, instance_id: str) -> int:

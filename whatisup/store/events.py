@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, u
 
 from whatisup.store import datakeys
 from whatisup.store.records import Event, Mode
-from whatisup.store.tables import events, log_head
+from whatisup.store.tables import events, log_head, messages
 from whatisup.store.transaction import Tx
 from whatisup.store.vault import DataKey, Vault
 
@@ -35,10 +35,12 @@ def page(
 ) -> list[Event]:
     """A customer's events after a position, oldest first.
 
-    `types` are names, `instance.*` or `*`; none means all. Events whose data has expired come with `data=None`.
+    `types` are names, `instance.*` or `*`; none means all. Events whose data has expired come with `data=None`; bodies
+    of messages are put in from their rows, in the same statement, and are None beside `body_expired` once dropped.
     """
     query = (
-        select(events)
+        select(events, messages.c.body, messages.c.data_key_id.label("body_key_id"))
+        .select_from(events.outerjoin(messages, messages.c.id == events.c.message_id))
         .where(events.c.customer_id == customer_id, events.c.mode == mode.value, events.c.position > after)
         .order_by(events.c.position)
         .limit(limit)
@@ -48,7 +50,7 @@ def page(
     if types and "*" not in types:
         query = query.where(or_(*map(_matches, types)))
     rows = conn.execute(query).all()
-    ids = {row.data_key_id for row in rows if row.data_key_id is not None}
+    ids = {key_id for row in rows for key_id in (row.data_key_id, row.body_key_id) if key_id is not None}
     keys = {key_id: datakeys.of_row(conn, vault, key_id, customer_id) for key_id in ids}
     return [_from_row(vault, keys, row) for row in rows]
 
@@ -60,7 +62,6 @@ def _matches(pattern: str) -> ColumnElement[bool]:
 
 
 def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
-    key = keys.get(row.data_key_id)
     return Event(
         position=row.position,
         id=row.id,
@@ -70,9 +71,25 @@ def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
         seq=row.seq,
         type=row.type,
         occurred_at=row.occurred_at,
-        data=None if key is None else json.decode(vault.open(key, "events", "data", (row.id,), row.data)),
+        data=_data(vault, keys, row),
         expires_at=row.expires_at,
+        message_id=row.message_id,
     )
+
+
+def _data(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> dict[str, Any] | None:
+    """What an event says, with the body of the message that it shows."""
+    key = keys.get(row.data_key_id)
+    if key is None:
+        return None
+    data: dict[str, Any] = json.decode(vault.open(key, "events", "data", (row.id,), row.data))
+    if row.message_id is not None:
+        if row.body is None:
+            data["body_expired"] = True
+        else:
+            sealed = vault.open(keys[row.body_key_id], "messages", "body", (row.message_id,), row.body)
+            data["body"] = json.decode(sealed)
+    return data
 
 
 _POSITION_OF = select(events.c.position).where(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, func, i
 from whatisup.errors import Fenced, UnknownInstance
 from whatisup.lifecycle import Reason, State
 from whatisup.store.cursor import decode_cursor, encode_cursor
+from whatisup.store.handlers.outbound import fail_queued
 from whatisup.store.records import Instance, Intent, Mode, Origin, Runnable
 from whatisup.store.settings import CLIENT_VERSION
 from whatisup.store.tables import instances, settings
@@ -255,6 +256,8 @@ def bump_incarnation(tx: Tx, instance_id: str) -> Instance:
 def begin_wipe(tx: Tx, instance_id: str, incarnation: int, intent: Intent, origin: Origin, now: int) -> Instance:
     """Record the wish to log out or delete, before anything is unlinked or destroyed; begins a new incarnation.
 
+    What is in the outbox fails with it, and is told as failed.
+
     Raises:
         Fenced: the caller's incarnation is not the current one.
         UnknownInstance: the row is gone or deleted.
@@ -266,6 +269,7 @@ def begin_wipe(tx: Tx, instance_id: str, incarnation: int, intent: Intent, origi
         raise Fenced(f"incarnation {incarnation} of {instance_id} is no longer the current one")
     changes = {"intent": intent.value, "incarnation": incarnation + 1, "updated_at": now}
     after = _update(tx, instance_id, changes)
+    fail_queued(tx, instance_id)
     _audit(tx, after, origin, f"instance.{intent}", before={"status": current.status})
     return after
 

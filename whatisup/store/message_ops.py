@@ -134,7 +134,7 @@ class AckMessage:
 
 @dataclass(frozen=True, slots=True)
 class CloseOutbox:
-    """Nothing is left to send for these messages (by id); their status stays what it is."""
+    """Nothing is left to send for these messages (by id); their status stays, and queued ones stay in the outbox."""
 
     message_ids: tuple[str, ...]
 

@@ -1,41 +1,26 @@
-"""Messages, accepted and read."""
+"""Messages read back: one, a page, its history, the one that another is about, the ones nobody could read.
+
+Rule: whoever asks for a customer names customer and mode, and what is not theirs does not exist for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, Select, select, tuple_
 
+from whatisup.errors import BadCursor
+from whatisup.store import retained
+from whatisup.store.accept import accept
+from whatisup.store.cursor import decode_cursor, encode_cursor
 from whatisup.store.message_records import Direction, Message, Moment, TargetMessage, Unread
+from whatisup.store.message_rows import body_of, message_of, names_of, original_of
 from whatisup.store.records import Mode
-from whatisup.store.transaction import Tx
+from whatisup.store.tables import message_history, messages
 from whatisup.store.vault import Vault
 
-
-def accept(
-    tx: Tx,
-    *,
-    instance_id: str,
-    customer_id: str,
-    mode: Mode,
-    to: str,
-    body: Mapping[str, Any],
-    kind: str,
-    target: Mapping[str, Any] | None,
-    client_ref: str | None,
-    wa_id: str,
-    expires_at: int,
-    request_id: str | None,
-    now: int,
-) -> Message:
-    """Take a message into the outbox; `to` is a JID without device and becomes the LID form where that is known.
-
-    Raises:
-        UnknownInstance: there is none for this customer and mode.
-        NotConnected: it is neither connected nor reconnecting, or is being logged out.
-    """
-    raise NotImplementedError
+__all__ = ["accept", "by_wa_id", "find_target", "get", "history", "page", "unread", "unread_pending"]
 
 
 def get(
@@ -48,12 +33,30 @@ def get(
     instance_id: str | None = None,
 ) -> Message | None:
     """One message (`msg_…`), or None if there is none or it is somebody else's."""
-    raise NotImplementedError
+    query = select(messages).where(
+        messages.c.id == message_id, messages.c.customer_id == customer_id, messages.c.mode == mode.value
+    )
+    if instance_id is not None:
+        query = query.where(messages.c.instance_id == instance_id)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else _opened(conn, vault, row)
+
+
+def _opened(conn: Connection, vault: Vault, row: Row[Any]) -> Message:
+    return message_of(row, body_of(conn, vault, row))
 
 
 def by_wa_id(conn: Connection, vault: Vault, instance_id: str, wa_id: str, chat: str | None = None) -> list[Message]:
-    """All messages of an instance under one WhatsApp message id, oldest first."""
-    raise NotImplementedError
+    """All messages of an instance under one WhatsApp message id, oldest first; `chat` is a JID in either form."""
+    query = select(messages).where(messages.c.instance_id == instance_id, messages.c.wa_id == wa_id)
+    query = query.order_by(messages.c.position).limit(100)
+    if chat is not None:
+        query = _in_chat(conn, vault, query, instance_id, chat)
+    return [_opened(conn, vault, row) for row in conn.execute(query)]
+
+
+def _in_chat(conn: Connection, vault: Vault, query: Select[Any], instance_id: str, chat: str) -> Select[Any]:
+    return query.where(messages.c.chat.in_({chat, names_of(conn, vault, instance_id, chat).jid}))
 
 
 def page(
@@ -76,26 +79,107 @@ def page(
     Raises:
         BadCursor: no page gave out this cursor.
     """
-    raise NotImplementedError
+    query = (
+        select(messages)
+        .where(
+            messages.c.instance_id == instance_id,
+            messages.c.customer_id == customer_id,
+            messages.c.mode == mode.value,
+        )
+        .order_by(messages.c.created_at.desc(), messages.c.position.desc())
+        .limit(limit + 1)
+    )
+    if chat is not None:
+        query = _in_chat(conn, vault, query, instance_id, chat)
+    if direction is not None:
+        query = query.where(messages.c.direction == direction)
+    if since is not None:
+        query = query.where(messages.c.created_at >= since)
+    if cursor is not None:
+        query = query.where(tuple_(messages.c.created_at, messages.c.position) < tuple_(*_place(cursor)))
+    rows = conn.execute(query).all()
+    found = [_opened(conn, vault, row) for row in rows[:limit]]
+    has_more = len(rows) > limit
+    return found, encode_cursor(found[-1].created_at, str(found[-1].position)) if has_more else None
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    """Take a cursor apart: a time and a position.
+
+    Raises:
+        BadCursor: it is none of ours.
+    """
+    created_at, position = decode_cursor(cursor)
+    if not (position.isascii() and position.isdigit() and len(position) < 19):
+        raise BadCursor("not a cursor of ours")
+    return created_at, int(position)
 
 
 def history(conn: Connection, _vault: Vault | None, message_id: str) -> list[Moment]:
     """The steps of one message's delivery, in order of time."""
-    raise NotImplementedError
+    query = (
+        select(message_history.c.kind, message_history.c.participant, message_history.c.at)
+        .where(message_history.c.message_id == message_id)
+        .order_by(message_history.c.at, message_history.c.kind, message_history.c.participant)
+    )
+    return [Moment(*row) for row in conn.execute(query)]
 
 
 def find_target(conn: Connection, vault: Vault, instance_id: str, chat: str, reference: str) -> TargetMessage | None:
-    """The message that `reference` (`msg_…` or a WhatsApp message id) names in `chat` (a JID in either form)."""
-    raise NotImplementedError
+    """The message that `reference` (`msg_…` or a WhatsApp message id) names in `chat` (a JID in either form).
+
+    Several messages under one WhatsApp id: the first one.
+    """
+    column = messages.c.id if reference.startswith("msg_") else messages.c.wa_id
+    query = select(messages).where(messages.c.instance_id == instance_id, column == reference)
+    query = _in_chat(conn, vault, query, instance_id, chat).order_by(messages.c.position).limit(1)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    original = original_of(conn, vault, row)
+    if original is None and row.source == "api" and (kept := retained.get(conn, vault, instance_id, row.wa_id)):
+        original = kept.message
+    return TargetMessage(
+        message_id=row.id,
+        wa_id=row.wa_id,
+        chat=row.chat,
+        from_me=row.direction == "out",
+        author=row.author,
+        kind=row.kind,
+        body=body_of(conn, vault, row),
+        original=original,
+    )
+
+
+# --- what nobody could read -----------------------------------------------------------------------------------------
+
+_UNREAD = select(
+    messages.c.id,
+    messages.c.wa_id,
+    messages.c.chat,
+    messages.c.author,
+    messages.c.source,
+    messages.c.reason,
+    messages.c.retry_count,
+    messages.c.retry_state,
+    messages.c.phone_asked_at,
+    messages.c.created_at,
+    messages.c.server_at,
+).where(messages.c.status == "undecryptable")
 
 
 def unread(
     conn: Connection, _vault: Vault | None, instance_id: str, wa_ids: Collection[str]
 ) -> dict[tuple[str, str, str], Unread]:
     """Undecryptable messages under these WhatsApp ids, by (chat, author, wa_id)."""
-    raise NotImplementedError
+    if not wa_ids:
+        return {}
+    query = _UNREAD.where(messages.c.instance_id == instance_id, messages.c.wa_id.in_(wa_ids))
+    found = [Unread(*row) for row in conn.execute(query)]
+    return {(one.chat, one.author, one.wa_id): one for one in found}
 
 
 def unread_pending(conn: Connection, _vault: Vault | None, instance_id: str, limit: int = 100) -> list[Unread]:
     """Undecryptable messages whose retries have not ended, oldest first."""
-    raise NotImplementedError
+    query = _UNREAD.where(messages.c.instance_id == instance_id, messages.c.retry_state == "pending")
+    return [Unread(*row) for row in conn.execute(query.order_by(messages.c.position).limit(limit))]

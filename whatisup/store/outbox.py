@@ -1,13 +1,34 @@
-"""What was accepted and is not off our hands, in the order of acceptance."""
+"""What was accepted and is not off our hands, in the order of acceptance.
+
+Rule: a row is there from acceptance until the server has the message or it failed, so a process that starts reads here
+what its predecessor owed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import Connection
+from msgspec import json, msgpack
+from sqlalchemy import Connection, Row, Select, func, select
 
+from whatisup.store import datakeys
 from whatisup.store.message_records import OutboxItem
+from whatisup.store.tables import messages, outbox
 from whatisup.store.vault import Vault
+
+_ITEMS = select(
+    outbox,
+    messages.c.customer_id,
+    messages.c.wa_id,
+    messages.c.chat_phone,
+    messages.c.chat_lid,
+    messages.c.kind,
+    messages.c.request_id,
+    messages.c.created_at,
+    messages.c.body,
+    messages.c.data_key_id.label("body_key_id"),
+).select_from(outbox.join(messages, messages.c.position == outbox.c.position))
 
 
 def upcoming(
@@ -20,7 +41,10 @@ def upcoming(
     now: int = 0,
 ) -> list[OutboxItem]:
     """What is to be encrypted next; messages past their `expires_at` at `now` (unix ms) are left out."""
-    raise NotImplementedError
+    query = _ITEMS.where(outbox.c.instance_id == instance_id, outbox.c.stage == "queued", outbox.c.expires_at > now)
+    if skip_chats:
+        query = query.where(outbox.c.chat.not_in(skip_chats))
+    return _read(conn, vault, query, limit)
 
 
 next = upcoming  # noqa: A001 # read as `outbox.next`
@@ -28,14 +52,62 @@ next = upcoming  # noqa: A001 # read as `outbox.next`
 
 def sealed(conn: Connection, vault: Vault, instance_id: str, limit: int = 256) -> list[OutboxItem]:
     """What is encrypted and not acked: sent again, the same bytes, after every login."""
-    raise NotImplementedError
+    query = _ITEMS.where(
+        outbox.c.instance_id == instance_id, outbox.c.stage.in_(("sealed", "resync")), outbox.c.stanza.is_not(None)
+    )
+    return _read(conn, vault, query, limit)
 
 
 def resyncs(conn: Connection, vault: Vault, instance_id: str, limit: int = 256) -> list[OutboxItem]:
-    """What was acked with other devices than ours, and is not encrypted for those yet."""
-    raise NotImplementedError
+    """What was acked for other devices than ours, and is not encrypted for those yet."""
+    query = _ITEMS.where(outbox.c.instance_id == instance_id, outbox.c.stage == "resync", outbox.c.stanza.is_(None))
+    return _read(conn, vault, query, limit)
 
 
 def get(conn: Connection, vault: Vault, message_id: str) -> OutboxItem | None:
     """One message that is not off our hands."""
-    raise NotImplementedError
+    found = _read(conn, vault, _ITEMS.where(outbox.c.message_id == message_id), 1)
+    return found[0] if found else None
+
+
+def counts(conn: Connection, _vault: Vault | None, instance_id: str | None = None) -> dict[str, int]:
+    """How much is in the outbox by stage, of one instance or of all; stages without any are left out."""
+    query = select(outbox.c.stage, func.count().label("number")).group_by(outbox.c.stage)
+    if instance_id is not None:
+        query = query.where(outbox.c.instance_id == instance_id)
+    return {row.stage: row.number for row in conn.execute(query)}
+
+
+def _read(conn: Connection, vault: Vault, query: Select[Any], limit: int) -> list[OutboxItem]:
+    return [_from_row(conn, vault, row) for row in conn.execute(query.order_by(outbox.c.position).limit(limit))]
+
+
+def _from_row(conn: Connection, vault: Vault, row: Row[Any]) -> OutboxItem:
+    body = target = stanza = None
+    if row.body is not None:
+        theirs = datakeys.of_row(conn, vault, row.body_key_id, row.customer_id)
+        body = json.decode(vault.open(theirs, "messages", "body", (row.message_id,), row.body))
+    if row.data_key_id is not None:
+        own = datakeys.of_row(conn, vault, row.data_key_id, row.instance_id)
+        if row.target is not None:
+            target = msgpack.decode(vault.open(own, "outbox", "target", (row.message_id,), row.target))
+        if row.stanza is not None:
+            stanza = vault.open(own, "outbox", "stanza", (row.message_id,), row.stanza)
+    return OutboxItem(
+        position=row.position,
+        message_id=row.message_id,
+        wa_id=row.wa_id,
+        chat=row.chat,
+        chat_phone=row.chat_phone,
+        chat_lid=row.chat_lid,
+        kind=row.kind,
+        body=body,
+        target=target,
+        stage=row.stage,
+        stanza=stanza,
+        resync_devices=None if row.resync_devices is None else tuple(json.decode(row.resync_devices)),
+        request_id=row.request_id,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        sealed_at=row.sealed_at,
+    )

@@ -111,7 +111,7 @@ class Event:
     """One line of the event log.
 
     `position` orders the whole store in commit order, `seq` one instance without gaps; `id` is a name and orders
-    nothing. `data` is None once it expired.
+    nothing. `data` is None once it expired. `message_id` names the message whose body `data` shows, if it shows one.
     """
 
     position: int
@@ -124,6 +124,7 @@ class Event:
     occurred_at: int
     data: dict[str, Any] | None = field(repr=False)
     expires_at: int | None
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

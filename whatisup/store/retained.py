@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from whatisup.store import datakeys
 from whatisup.store.message_records import Retained
+from whatisup.store.tables import retained
 from whatisup.store.vault import Vault
 
 
 def get(conn: Connection, vault: Vault, instance_id: str, wa_id: str) -> Retained | None:
-    """What was sent under a WhatsApp message id, or None if we sent no such thing or it is too long ago."""
-    raise NotImplementedError
+    """What was sent under a WhatsApp message id, or None if we sent no such thing or it is too long ago.
+
+    Raises:
+        SealBroken: the row was moved here from elsewhere, or changed.
+    """
+    query = select(retained).where(retained.c.instance_id == instance_id, retained.c.wa_id == wa_id)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
+    return Retained(
+        wa_id=row.wa_id,
+        message_id=row.message_id,
+        chat=row.chat,
+        message=vault.open(key, "retained", "message", (wa_id,), row.message),
+        stanza_type=row.stanza_type,
+        edit=row.edit,
+        unix_t=row.unix_t,
+    )

@@ -151,7 +151,8 @@ class Tx:
 
 
 def event_row(vault: Vault, key: DataKey, event: Event) -> dict[str, Any]:
-    """An event as its row holds it, `data` sealed under the customer's key."""
+    """An event as its row holds it, `data` sealed under the customer's key and without a message's body."""
+    data = event.data if event.message_id is None or event.data is None else event.data | {"body": None}
     return {
         "position": event.position,
         "id": event.id,
@@ -162,8 +163,9 @@ def event_row(vault: Vault, key: DataKey, event: Event) -> dict[str, Any]:
         "type": event.type,
         "occurred_at": event.occurred_at,
         "data_key_id": key.id,
-        "data": vault.seal(key, "events", "data", (event.id,), json.encode(event.data)),
+        "data": vault.seal(key, "events", "data", (event.id,), json.encode(data)),
         "expires_at": event.expires_at,
+        "message_id": event.message_id,
     }
 
 

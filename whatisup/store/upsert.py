@@ -5,7 +5,7 @@ Rule: a duplicate is a precondition answered by the database, never an error tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table
@@ -29,12 +29,16 @@ def upsert(
     *,
     update: Sequence[str],
     where: ColumnElement[bool] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> _Insert:
-    """Insert, or overwrite the columns `update` of the row with the same primary key (only `where` that holds)."""
+    """Insert, or overwrite the columns `update` of the row with the same primary key (only `where` that holds).
+
+    `more` are columns set to expressions of the row that is there.
+    """
     statement = _insert(connection, table)
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
-        set_={name: statement.excluded[name] for name in update},
+        set_={name: statement.excluded[name] for name in update} | dict(more or {}),
         where=where,
     )
 

@@ -192,6 +192,13 @@ class Vault:
         """The HMAC-SHA256 (32 bytes) by which a repeated request body is recognised."""
         return hmac_sha256(self._pepper, b"body:" + body)
 
+    def mark_plaintext(self, owner: str, plaintext_hash: bytes) -> bytes:
+        """The HMAC-SHA256 (32 bytes) by which an instance knows a message again.
+
+        Keyed, because the bare hash of a short message tells it to whoever tries all short messages.
+        """
+        return hmac_sha256(self._pepper, b"plaintext:" + owner.encode() + b":" + plaintext_hash)
+
     def hash_key_tail(self, tail: str) -> bytes:
         """The HMAC-SHA256 (32 bytes) under which an API key's secret part is stored and found."""
         return hmac_sha256(self._pepper, b"key:" + tail.encode())

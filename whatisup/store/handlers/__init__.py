@@ -1,0 +1,1 @@
+"""What each operation of a unit does to the rows, one file per concept; `apply.py` says which is which."""

@@ -1,0 +1,84 @@
+"""What an instance must remember to stay exact: decrypted ciphertexts, granted resends, poison, work for later."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, bindparam, delete, insert
+
+from whatisup.store.tables import ciphertexts, jobs, poison, resends
+from whatisup.store.target import Work
+from whatisup.store.transaction import Tx
+from whatisup.store.upsert import insert_new, upsert
+
+
+def remember_ciphertexts(tx: Tx, work: Work) -> None:
+    """Store hashes; one that is known keeps its time."""
+    rows = [
+        {"instance_id": target.id, "hash": one, "expires_at": op.expires_at} for target, op in work for one in op.hashes
+    ]
+    if rows:
+        tx.conn.execute(insert_new(tx.conn, ciphertexts), rows)
+
+
+def note_resend(tx: Tx, work: Work) -> None:
+    """Count one more resend."""
+    rows = [
+        {
+            "instance_id": target.id,
+            "wa_id": op.wa_id,
+            "requester": op.requester,
+            "count": 1,
+            "expires_at": op.expires_at,
+        }
+        for target, op in work
+    ]
+    statement = upsert(tx.conn, resends, update=("expires_at",), more={"count": resends.c.count + 1})
+    tx.conn.execute(statement, rows)
+
+
+def keep_poison(tx: Tx, work: Work) -> None:
+    """Keep stanzas that cannot be processed, sealed."""
+    rows = []
+    for target, op in work:
+        key, poison_id = target.seal_key(), tx.new_id("psn")
+        rows.append(
+            {
+                "id": poison_id,
+                "instance_id": target.id,
+                "data_key_id": key.id,
+                "sealed": tx.vault.seal(key, "poison", "sealed", (poison_id,), op.raw),
+                "reason": op.reason,
+                "at": op.at,
+            }
+        )
+    tx.conn.execute(insert(poison), rows)
+
+
+def add_job(tx: Tx, work: Work) -> None:
+    """Record work for later, once for each kind and key."""
+    rows = []
+    for target, op in work:
+        key, job_id = target.seal_key(), tx.new_id("job")
+        rows.append(
+            {
+                "id": job_id,
+                "instance_id": target.id,
+                "kind": op.kind,
+                "key": op.key,
+                "data_key_id": key.id,
+                "sealed": tx.vault.seal(key, "jobs", "sealed", (job_id,), op.payload),
+                "created_at": tx.now,
+            }
+        )
+    tx.conn.execute(insert_new(tx.conn, jobs), rows)
+
+
+_FINISH_JOB = delete(jobs).where(
+    and_(
+        jobs.c.instance_id == bindparam("instance"), jobs.c.kind == bindparam("kind_"), jobs.c.key == bindparam("key_")
+    )
+)
+
+
+def finish_job(tx: Tx, work: Work) -> None:
+    """Forget work that is done."""
+    tx.conn.execute(_FINISH_JOB, [{"instance": t.id, "kind_": op.kind, "key_": op.key} for t, op in work])

@@ -1,0 +1,100 @@
+"""Learning that a phone number and a LID are one user: what stood under the number moves to the LID.
+
+Rule: a message has one identity. Where the move makes two rows the same message, the older row stays, and what was
+told of the newer one shows the older one's body from then on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Table, bindparam, case, delete, select, union, update
+
+from whatisup.jid import LID_SERVER, PN_SERVER
+from whatisup.store.tables import events, message_history, messages, outbox
+from whatisup.store.target import Work
+from whatisup.store.transaction import Tx
+
+_INSTANCE: Any = bindparam("instance")
+_PN: Any = bindparam("pn")
+_LID: Any = bindparam("lid")
+
+_MOVING = union(
+    select(messages.c.position).where(messages.c.instance_id == _INSTANCE, messages.c.chat == _PN),
+    select(messages.c.position).where(
+        messages.c.instance_id == _INSTANCE,
+        messages.c.author == _PN,
+        messages.c.author_lid.is_(None),
+        messages.c.author_phone.is_not(None),
+    ),
+)
+
+
+def _moved(column: Any) -> Any:
+    """What a chat or an author is called after the move."""
+    return case((column == _PN, _LID), else_=column)
+
+
+def _same() -> Any:
+    """Rows on the move with every row, moving or not, that will be the same message."""
+    one, other = messages.alias("one"), messages.alias("other")
+    return select(one.c.position, other.c.position).where(
+        one.c.position.in_(_MOVING),
+        other.c.instance_id == one.c.instance_id,
+        other.c.wa_id == one.c.wa_id,
+        other.c.plaintext_hash == one.c.plaintext_hash,
+        other.c.position != one.c.position,
+        _moved(other.c.chat) == _moved(one.c.chat),
+        _moved(other.c.author) == _moved(one.c.author),
+    )
+
+
+_SAME: Final = _same()
+_MOVE: Final = (
+    update(messages)
+    .where(messages.c.position.in_(_MOVING))
+    .values(
+        chat=_moved(messages.c.chat),
+        author=_moved(messages.c.author),
+        chat_lid=case((messages.c.chat == _PN, bindparam("lid_user")), else_=messages.c.chat_lid),
+        author_lid=case((messages.c.author == _PN, bindparam("lid_user")), else_=messages.c.author_lid),
+    )
+)
+_MOVE_OUTBOX: Final = update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
+
+
+def learn(tx: Tx, work: Work) -> None:
+    """Move chats and authors from the phone number to the LID."""
+    pairs = dict.fromkeys((target.id, op.pn_user, op.lid_user) for target, op in work)
+    for instance_id, pn_user, lid_user in pairs:
+        names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
+        _merge(tx, instance_id, names)
+        tx.conn.execute(_MOVE, {**names, "lid_user": lid_user})
+        tx.conn.execute(_MOVE_OUTBOX, names)
+
+
+def _merge(tx: Tx, instance_id: str, names: dict[str, str]) -> None:
+    """Take the newer ones of rows that become one message out of the way."""
+    older: dict[int, int] = {}
+    for one, other in tx.conn.execute(_SAME, names):
+        newer = max(one, other)
+        older[newer] = min(older.get(newer, newer), one, other)
+    if not older:
+        return
+    ids = {row.position: row.id for row in tx.conn.execute(_ids({*older, *older.values()}))}
+    for position, kept in older.items():
+        tx.conn.execute(
+            update(events)
+            .where(events.c.instance_id == instance_id, events.c.message_id == ids[position])
+            .values(message_id=ids[kept])
+        )
+    for table, column, gone in ((messages, "position", older), (message_history, "message_id", map(ids.get, older))):
+        tx.conn.execute(_delete(table, column, list(gone)))
+
+
+def _ids(positions: set[int]) -> Any:
+    return select(messages.c.position, messages.c.id).where(messages.c.position.in_(positions))
+
+
+def _delete(table: Table, column: str, values: list[Any]) -> Any:
+    return delete(table).where(table.c[column].in_(values))

@@ -1,0 +1,38 @@
+"""Asking for many rows by several columns at once: a list that the database joins with, as one JSON parameter.
+
+Rule: the statement's text never changes with the number of things asked for, so it is compiled and planned once, and
+no database's limit on parameters is ever near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import json
+from sqlalchemy import Connection, Subquery, Text, column, text
+
+_PARTS = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"}
+_LISTS = {"sqlite": "json_each(:wanted)", "postgresql": "json_array_elements(CAST(:wanted AS json))"}
+
+
+def wanted(dialect: str, *names: str) -> Subquery:
+    """A list of tuples of texts as something to join with; each has these columns."""
+    parts = ", ".join(f"{_PARTS[dialect].format(index)} AS {name}" for index, name in enumerate(names))
+    # Constants of this file alone.
+    query = text(f"SELECT {parts} FROM {_LISTS[dialect]}")  # noqa: S608
+    return query.columns(*(column(name, Text) for name in names)).subquery("wanted")
+
+
+def both(make: Any, *names: str) -> dict[str, Any]:
+    """A statement for each database: `make(wanted)`."""
+    return {dialect: make(wanted(dialect, *names)) for dialect in _PARTS}
+
+
+def ask(conn: Connection, statements: dict[str, Any], tuples: Iterable[tuple[str, ...]], **more: Any) -> list[Any]:
+    """All rows for these tuples; none asked, none read."""
+    asked = list(dict.fromkeys(tuples))
+    if not asked:
+        return []
+    parameters = {"wanted": json.encode(asked).decode(), **more}
+    return list(conn.execute(statements[conn.dialect.name], parameters).all())
