@@ -190,8 +190,9 @@ def test_what_cannot_be_said_names_the_field(body, target, chat, field):
 
 
 def test_location():
-    composed, message = say(LocationBody(52.5, 13.4, "Berlin"))
-    assert message.locationMessage == LocationMessage(degreesLatitude=52.5, degreesLongitude=13.4, name="Berlin")
+    composed, message = say(LocationBody(52.5, 13.4, "Berlin", "Mitte"))
+    place = LocationMessage(degreesLatitude=52.5, degreesLongitude=13.4, name="Berlin", address="Mitte")
+    assert message.locationMessage == place
     assert (composed.stanza_type, composed.mediatype) == ("text", None)
 
 

@@ -79,6 +79,12 @@ def test_a_resent_message_may_have_its_secret_and_author_elsewhere():
     assert (found.secret, found.name.participant) == (b"s" * 32, "3000@lid")
 
 
+def test_a_resent_message_without_a_name_is_left_out():
+    nameless = ResentMessage(MessageName("2000@lid", False, ""), HELLO)
+    message = peer.placeholder_resend_response("R", [nameless, ResentMessage(NAME, HELLO)])
+    assert [item.name for item in peer.read_placeholder_response(message).messages] == [NAME]
+
+
 def test_a_broken_resent_message_is_refused():
     response = parse(Message, peer.placeholder_resend_response("R", [ResentMessage(NAME, HELLO)]))
     result = response.protocolMessage.peerDataOperationRequestResponseMessage.peerDataOperationResult[0]

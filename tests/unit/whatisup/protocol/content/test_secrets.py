@@ -20,7 +20,13 @@ from whatisup.protocol.content.secrets import (
     reporting_token,
     seal_addon,
 )
-from whatisup.wire.message import EventResponseMessage, FutureProofMessage, Message, PollVoteMessage, ReactionMessage
+from whatisup.wire.message import (
+    EventResponseMessage,
+    FutureProofMessage,
+    Message,
+    PollVoteMessage,
+    ReactionMessage,
+)
 
 VECTORS = json.loads((Path(__file__).parents[4] / "vectors" / "vectors-messaging.json").read_text("utf-8"))
 DERIVED = VECTORS["message_secret_derivations"]
