@@ -11,19 +11,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from whatisup.crypto import KeyPair, generate_keypair
-from whatisup.e2ee import OwnIdentity
+from whatisup.e2ee import OwnIdentity, create_sender_key, distribution_message, encrypt_group, pad
 from whatisup.jid import LID_SERVER, PN_SERVER, Jid
 from whatisup.protocol.adv import sign_device, verify_pairing
 from whatisup.protocol.content.bodies import TextBody
-from whatisup.protocol.content.compose import Composed, compose
+from whatisup.protocol.content.compose import Composed, compose, skdm_only
 from whatisup.protocol.credentials import SignedPrekey
+from whatisup.protocol.messaging.encrypting import encrypt_for
 from whatisup.protocol.messaging.keyring import KeyName, Keyring, Own, Wanted
 from whatisup.protocol.messaging.opening import Opened, open_message, wanted_for_opening
 from whatisup.protocol.messaging.sealing import Draft, Sealed, recipients, seal, wanted_for_sealing, without_session
 from whatisup.protocol.prekeys import Bundle
+from whatisup.protocol.stanzas.enc import Enc, enc_node
 from whatisup.protocol.stanzas.keys import PublicIdentity, PublicSignedPrekey
 from whatisup.protocol.stanzas.message import Envelope, Outgoing, build_delivery, parse_envelope, parse_message
 from whatisup.wire import Node, decode_node, encode_node
+from whatisup.wire.message import Message
 
 NOW_S = 1_760_000_000
 NOW_MS = NOW_S * 1000
@@ -212,3 +215,64 @@ def two_people(numbers: Iterable[int] = (0, 1)) -> tuple[Person, Person]:
         for number in numbers:
             person.add(number)
     return ann, bob
+
+
+GROUP = Jid("123456789012345678", "g.us")
+
+
+class Speaker:
+    """A device that writes into a group: its sender key, and how it hands that out."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.key = create_sender_key(entropy)
+
+    def skdm(self) -> bytes:
+        """Return the message that hands over the sender key."""
+        return skdm_only(str(GROUP), distribution_message(self.key))
+
+    def skmsg(self, text: str) -> Enc:
+        message = Message(conversation=text).SerializeToString()
+        self.key, ciphertext = encrypt_group(self.key, pad(message, entropy), entropy)
+        return Enc("skmsg", ciphertext)
+
+    def pairwise(self, message: bytes, receiver: Device) -> Enc:
+        """Encrypt any message for one device."""
+        return pairwise(self.device, receiver, message)
+
+    def node(self, *encs: Enc, wa_id: str = "3EB0GG", unix_t: int = NOW_S, group: Jid = GROUP) -> Node:
+        return build_delivery(
+            Outgoing(id=wa_id, to=group, type="text", addressing_mode="lid"),
+            source=group,
+            participant=self.device.lid,
+            sender_alt=self.device.person.pn,
+            unix_t=unix_t,
+            encs=encs,
+        )
+
+
+def pairwise(sender: Device, receiver: Device, message: bytes, *, hide: bool = False) -> Enc:
+    """Encrypt any message for one device, in a session that is started where there is none."""
+    keyring = Keyring()
+    sender.load(keyring, wanted_for_sealing([receiver.lid], sender.own, chat_pn=receiver.person.pn))
+    keyring.pin(sender.own.pn, sender.own.lid)
+    bundle = receiver.bundle() if without_session([receiver.lid], keyring) else None
+    encrypted = encrypt_for(receiver.lid, message, keyring, sender.own, bundle, [], entropy)
+    assert not isinstance(encrypted, str), encrypted
+    sender.commit(keyring)
+    return Enc(encrypted.kind, encrypted.ciphertext, hide=hide)
+
+
+def direct(sender: Device, receiver: Device, *encs: Enc, wa_id: str = "3EB0DD", **attrs: str | Jid) -> Node:
+    """Return a stanza from a device to another with these ciphertexts."""
+    names: dict[str, str | Jid] = {"id": wa_id, "from": sender.lid, "t": str(NOW_S), "type": "text"}
+    if sender.person is not receiver.person:
+        names["sender_pn"] = sender.person.pn
+    return Node("message", names | attrs, tuple(enc_node(enc) for enc in encs))
+
+
+def acquaint(one: Device, other: Device) -> None:
+    """Let two devices write to each other until neither sends first messages any more."""
+    other.open(direct(one, other, pairwise(one, other, b"\n\x02hi")))
+    one.open(direct(other, one, pairwise(other, one, b"\n\x02hi")))
+    other.open(direct(one, other, pairwise(one, other, b"\n\x02hi")))
