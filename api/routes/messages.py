@@ -10,7 +10,6 @@ import re
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from actors.messages import CheckContact, MarkRead, SetPresence
@@ -74,7 +73,7 @@ def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
         to=str(chat),
         body=said,
         kind=said["type"],
-        target=None if target is None else msgspec.to_builtins(target),
+        target=None if target is None else _kept(target),
         client_ref=asked.client_ref,
         wa_id=new_message_id(tx.now // 1000, row.phone_number or "", tx.entropy),
         expires_at=tx.now + lifetime_s * 1000,
@@ -98,6 +97,11 @@ def _target(tx: Tx, row: Instance, chat: Jid, body: Body) -> Target | None:
     if found is None:
         raise Problem("target_not_found", field="body.reply_to" if isinstance(body, TextBody) else "body.message_id")
     return Target(found.wa_id, found.from_me, None if found.from_me else found.author, found.original)
+
+
+def _kept(target: Target) -> dict[str, Any]:
+    """What the outbox keeps of a target; what is quoted of it is read when the message is encrypted."""
+    return {"wa_id": target.wa_id, "from_me": target.from_me, "author": target.author}
 
 
 def _require_sayable(asked: SendMessage, row: Instance, chat: Jid, target: Target | None, now: int) -> None:
