@@ -6,5 +6,6 @@ Unmodified clients accept it. It binds loopback unless told otherwise, and nobod
 from __future__ import annotations
 
 from whatisup.sandbox.run import Options, main, serve_sandbox
+from whatisup.sandbox.switches import parse_switches
 
-__all__ = ["Options", "main", "serve_sandbox"]
+__all__ = ["Options", "main", "parse_switches", "serve_sandbox"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+from whatisup.control import SWITCHES
 from whatisup.protocol.profile import ClientVersion
 from whatisup.sandbox.run import Options, main
 from whatisup.sandbox.session import Compression
+from whatisup.sandbox.switches import parse_switches
 
 
 def _options(arguments: list[str]) -> Options:
@@ -21,7 +23,12 @@ def _options(arguments: list[str]) -> Options:
     parser.add_argument("--compression", type=Compression, choices=list(Compression), default=Compression.LARGE)
     parser.add_argument("--min-version", type=ClientVersion.parse, help="refuse older clients with 405")
     parser.add_argument("--child", action="store_true", help="end when stdin closes; no mock phone")
+    parser.add_argument("--switch", action="append", default=[], metavar="NAME", help=f"any of: {', '.join(SWITCHES)}")
     parsed = parser.parse_args(arguments)
+    try:
+        switches = parse_switches(parsed.switch)
+    except ValueError as error:
+        parser.error(str(error))
     return Options(
         host=parsed.host,
         port=parsed.port,
@@ -32,6 +39,7 @@ def _options(arguments: list[str]) -> Options:
         min_version=parsed.min_version,
         is_child=parsed.child,
         use_json=parsed.json,
+        switches=switches,
     )
 
 

@@ -44,6 +44,9 @@ CREATE TABLE prekeys (
     device INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE, key_id INTEGER NOT NULL, public BLOB NOT NULL,
     is_taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (device, key_id)
 ) WITHOUT ROWID;
+"""
+
+_MESSAGES: Final = """
 CREATE TABLE queue (
     position INTEGER PRIMARY KEY AUTOINCREMENT, device INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE,
     kind TEXT NOT NULL, id TEXT NOT NULL, peer TEXT NOT NULL, participant TEXT NOT NULL, type TEXT NOT NULL,
@@ -61,6 +64,7 @@ CREATE TABLE tokens (
 ) WITHOUT ROWID;
 CREATE TABLE blocks (number TEXT NOT NULL, blocked TEXT NOT NULL, PRIMARY KEY (number, blocked)) WITHOUT ROWID;
 """
+_FROM_1: Final = f"ALTER TABLE accounts ADD COLUMN tenant TEXT; DROP TABLE queue; {_MESSAGES}"
 
 _COMPANION_COLUMNS: Final = (
     "d.row, d.number, a.lid, d.device, d.key_index, d.noise, d.signed_identity, d.routing_info, d.linked_at,"
@@ -404,6 +408,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
         return
+    if version == 1:
+        connection.executescript(f"BEGIN EXCLUSIVE; {_FROM_1} PRAGMA user_version = {_VERSION}; COMMIT;")
+        return
     if version:
         raise sqlite3.DatabaseError(f"it was written by version {version}, this is version {_VERSION}")
-    connection.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    connection.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} {_MESSAGES} PRAGMA user_version = {_VERSION}; COMMIT;")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,12 +26,14 @@ from whatisup.protocol.events import (
 )
 from whatisup.protocol.payloads import build_login, build_registration
 from whatisup.protocol.profile import ClientProfile
+from whatisup.protocol.stanzas.query import build_active
 from whatisup.sandbox.authority import Authority
 from whatisup.sandbox.entropy import Seed, Stream
 from whatisup.sandbox.hub import Client, Clock, Ending, Hub
 from whatisup.sandbox.server import Server
 from whatisup.sandbox.session import Compression
 from whatisup.sandbox.state import State
+from whatisup.sandbox.switches import parse_switches
 from whatisup.wire import ClientHandshake, FrameDecoder, Node, Transport, decode_node, encode_frame, encode_node
 
 NUMBER = "999000000001"
@@ -87,12 +89,17 @@ class Bench:
 
 
 def make_bench(
-    *, seed: int = 1, state: State | None = None, compression: Compression = Compression.LARGE, **options: object
+    *,
+    seed: int = 1,
+    state: State | None = None,
+    compression: Compression = Compression.LARGE,
+    switches: Collection[str] = (),
+    **options: object,
 ) -> Bench:
     hands = Hands()
     authority = Authority.generate(Seed.of(seed).stream("authority"))
     kept = state or State.open(None)
-    hub = Hub(kept, authority, Seed.of(seed), compression, hands.clock)
+    hub = Hub(kept, authority, Seed.of(seed), compression, hands.clock, parse_switches(switches))
     weakref.finalize(hub, kept.close)  # from 3.13 on Python warns of a database that nobody closed
     return Bench(Server(hub, **options), hands)  # type: ignore[arg-type]  # the tests know the option's type
 
@@ -131,6 +138,13 @@ class Raw:
         assert device.account is not None
         payload = build_login(device.account.jid, ClientProfile())
         return cls(device.bench, device.credentials, payload, routing_info=routing_info)
+
+    @classmethod
+    def active(cls, device: Device) -> Raw:
+        """A client that has logged in and wants stanzas."""
+        raw = cls.logging_in(device)
+        raw.send(build_active("1.1-1"))
+        return raw
 
     def send(self, *nodes: Node) -> None:
         for node in nodes:

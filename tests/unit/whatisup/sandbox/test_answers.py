@@ -217,7 +217,7 @@ def test_groups_are_none(raw: Raw) -> None:
     assert [child.tag for child in answer.children()] == ["groups"]
 
 
-@pytest.mark.parametrize("xmlns", ["w:unheard-of", "usync", "w:g2", "encrypt"])
+@pytest.mark.parametrize("xmlns", ["w:unheard-of", "w:g2", "encrypt"])
 def test_unknown_get_is_refused_and_never_silent(raw: Raw, xmlns: str) -> None:
     assert error_of(raw.ask("get", xmlns, Node("something"))) == "501"
 

@@ -13,6 +13,8 @@ from whatisup.sandbox import state as state_module
 from whatisup.sandbox.accounts import Account, Companion
 from whatisup.sandbox.entropy import Seed
 from whatisup.sandbox.state import State
+from whatisup.sandbox.waiting import Clearing, WaitingTable
+from whatisup.wire import Node
 
 NUMBER = "999000000001"
 SKEY = PublicSignedPrekey(1, b"s" * 32, b"S" * 64)
@@ -115,29 +117,57 @@ def test_state_bounds_the_prekeys_of_a_device(state: State, device: int, monkeyp
     assert state.count_prekeys(device) == 2
 
 
-def test_state_queue_keeps_order_until_acknowledged(state: State, device: int) -> None:
-    for stanza_id in ("a", "b", "c"):
-        state.enqueue(device, "notification", stanza_id, stanza_id.encode())
-    state.acknowledge(device, "receipt", "b")
-    state.acknowledge(device, "notification", "b")
-    assert [queued.stanza for queued in state.queued(device)] == [b"a", b"c"]
-    assert state.queued(device, after=state.queued(device)[0].position)[0].id == "c"
-
-
-def test_state_queue_drops_the_oldest_when_full(state: State, device: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "MAX_QUEUED", 2)
-    for stanza_id in ("a", "b", "c"):
-        state.enqueue(device, "notification", stanza_id, b"")
-    assert [queued.id for queued in state.queued(device)] == ["b", "c"]
-
-
 def test_state_forgets_everything_of_an_unlinked_device(state: State, device: int) -> None:
     state.add_prekeys(device, [(1, b"a" * 32)], SKEY)
-    state.enqueue(device, "notification", "a", b"")
+    waiting = WaitingTable(state)
+    waiting.add(device, Node("notification", {"id": "a"}), Clearing.ACK, unix=1)
     state.unlink(device)
+    waiting.forget_device(device)
     assert state.companion(NUMBER, 1) is None
     assert state.count_prekeys(device) == 0
-    assert state.count_queued(device) == 0
+    assert waiting.count(device) == 0
+
+
+def test_state_takes_back_what_it_cached_with_what_it_wrote(state: State, device: int) -> None:
+    told: list[str] = []
+
+    def write_and_fail() -> None:
+        with state.writing():
+            state.rename(NUMBER, "Eve")
+            assert state.account(NUMBER) != an_account()
+            state.on_commit(lambda: told.append("too early"))
+            raise RuntimeError("something went wrong")
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert state.account(NUMBER) == an_account()
+    assert told == []
+
+
+def test_state_tells_once_it_is_written(state: State, device: int) -> None:
+    told: list[str] = []
+    with state.writing():
+        with state.writing():
+            state.on_commit(lambda: told.append("later"))
+        assert told == []
+    assert told == ["later"]
+    state.on_commit(lambda: told.append("at once"))
+    assert told == ["later", "at once"]
+
+
+def test_state_of_the_version_before_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sandbox.db"
+    state = State.open(str(path))
+    state.add_account(an_account())
+    state.connection.executescript(
+        "ALTER TABLE accounts DROP COLUMN tenant; DROP TABLE sent; DROP TABLE written; DROP TABLE tokens;"
+        " DROP TABLE blocks; PRAGMA user_version = 1;"
+    )
+    state.close()
+    again = State.open(str(path))
+    assert again.account(NUMBER) == an_account()
+    assert WaitingTable(again).count(1) == 0
+    again.close()
 
 
 def test_state_file_is_ours_alone_and_remembers(tmp_path: Path) -> None:
