@@ -18,7 +18,7 @@ import trio
 from actors.bus import Bus
 from actors.fleet import Fleet
 from actors.heartbeat import Heartbeat, Pulse
-from actors.instance import ConnectGate, Counts, Endpoint, Services, run_instance
+from actors.instance import ConnectGate, Counts, Endpoint, Limits, Services, run_instance
 from actors.mailbox import Command
 from actors.messages import OUTBOX_GREW, Wake
 from actors.supervisor import LOOPING_BACKOFF_S, Slot, Supervisor
@@ -95,6 +95,7 @@ class System:
             entropy=entropy,
             jitter=jitter,
             threads=trio.CapacityLimiter(CRYPTO_THREADS),
+            limits={mode: Limits.of(settings, mode) for mode in Mode},
         )
         self._heartbeat = Heartbeat(
             interval_s=settings.heartbeat_interval_ms / 1000,

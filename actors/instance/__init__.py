@@ -7,13 +7,13 @@ import trio
 from actors.instance.actor import InstanceActor
 from actors.instance.commands import COMMANDS
 from actors.instance.reactions import REACTIONS
-from actors.instance.services import ConnectGate, Counts, Endpoint, Services
+from actors.instance.services import ConnectGate, Counts, Endpoint, Limits, Services
 from actors.supervisor import Slot
 from whatisup.errors import UnknownInstance
 from whatisup.lifecycle import Trigger
 from whatisup.store import instances
 
-__all__ = ["ConnectGate", "Counts", "Endpoint", "Services", "run_instance"]
+__all__ = ["ConnectGate", "Counts", "Endpoint", "Limits", "Services", "run_instance"]
 
 
 async def run_instance(slot: Slot, services: Services) -> None:

@@ -22,12 +22,13 @@ from actors.instance import auth
 from actors.instance.backoff import Backoff
 from actors.instance.farewell import Farewell
 from actors.instance.link import BytesReceived, Link, LinkLost, LinkOpened
+from actors.instance.messaging import Messaging
 from actors.instance.pairing import PairingDesk
 from actors.instance.services import Services
 from actors.instance.tally import Tally, Verdict, Wait
 from actors.instance.transition import transition
 from actors.mailbox import Envelope, Mailbox, Notice, ReplySlot
-from actors.messages import LogoutOutcome
+from actors.messages import LogoutOutcome, OutboxGrew
 from actors.transport import Transport
 from whatisup.errors import (
     ActorStopped,
@@ -40,8 +41,9 @@ from whatisup.errors import (
 from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
 from whatisup.protocol.connection import Connection
 from whatisup.protocol.credentials import Account
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.protocol.events import Event
-from whatisup.store import Instance, Intent, MarkDeleted, Op, Origin, SetIntent, Unit, instances
+from whatisup.store import Committed, Instance, Intent, MarkDeleted, Op, Origin, SetIntent, Unit, instances
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ class InstanceActor:
         self.services = services
         self.connection: Connection | None = None
         self.desk = PairingDesk()
+        self.messaging = Messaging(self)
         self.tally = Tally()
         self.backoff = Backoff(services.jitter)
         self.farewell: Farewell | None = None
@@ -87,6 +90,7 @@ class InstanceActor:
         # What the store holds of the server's wishes, so that hearing the same again writes nothing.
         self.routing_info: bytes | None = None
         self.props_hash: str | None = None
+        self.ration = PrekeyRation(trio.current_time())
         self.retry_at = NEVER
         self._mailbox = mailbox
         self._commands = commands
@@ -138,9 +142,10 @@ class InstanceActor:
         elif item is not None:
             await self._hear(item)
         await self._run_timers()
+        await self._work()
 
     def _next_deadline(self) -> float:
-        deadlines = [self.retry_at, self._connection_deadline()]
+        deadlines = [self.retry_at, self._connection_deadline(), self.messaging.deadline]
         if self.farewell is not None:
             deadlines.append(self.farewell.deadline)
         if self.desk.round_is_over:
@@ -183,6 +188,8 @@ class InstanceActor:
             case BytesReceived(link, data) if link is self._link and self.connection is not None:
                 self.last_frame_at = self.services.unix_ms()
                 await self._receive(self.connection, data)
+            case OutboxGrew():
+                self.messaging.sending.nudge()
             case LinkLost(link, error) if link is self._link:
                 log.info("instance.link_lost", instance_id=self.id, error=str(error))
                 await self.drop(Trigger.CONNECTION_LOST)
@@ -224,7 +231,9 @@ class InstanceActor:
             unix_now=self.services.unix_ms() / 1000,
             routing_info=state.routing_info,
             props_hash=state.props_hash,
+            ration=self.ration,
         )
+        self.messaging.attach(state.credentials, state.account)
         await self.advance()
 
     async def _receive(self, connection: Connection, data: bytes) -> None:
@@ -242,15 +251,23 @@ class InstanceActor:
                 event = await self._next_event()
                 if event is None:
                     break
-                reaction = self._reactions.get(type(event))
-                if reaction is not None:
-                    await reaction(self, event)
+                if not await self.messaging.gather(event):
+                    reaction = self._reactions.get(type(event))
+                    if reaction is not None:
+                        await reaction(self, event)
                 if count % EVENTS_AT_ONCE == 0:  # a flooding peer gets its acks, and everybody else a turn
                     await self.flush()
                     await trio.lowlevel.checkpoint()
+            await self.messaging.reading.settle()
             await self.flush()
         except RemoteProtocolError as error:
             await self._reject(error)
+
+    async def _work(self) -> None:
+        """Do what messages ask for beside being read: the outbox, repairs, what has become due."""
+        if self.connection is not None and self.connection.is_logged_in and self.farewell is None:
+            await self.messaging.run_due()
+            await self.flush()
 
     async def _next_event(self) -> Event | None:
         """Ask the connection, in a thread where a large frame is next: no peer's frame holds up the other instances."""
@@ -284,6 +301,7 @@ class InstanceActor:
             self._link.hang_up()
         self._link = self._transport = self.connection = self._auth = None
         self.desk.interrupt()
+        self.messaging.detach()
 
     async def drop(self, trigger: Trigger, *, code: int | None = None, expires_in_s: float | None = None) -> None:
         """The connection is over because of `trigger`: weigh it, step, and plan the next attempt."""
@@ -318,7 +336,12 @@ class InstanceActor:
 
     # --- the store ----------------------------------------------------------------------------------------------
 
-    async def commit(self, *ops: Op) -> None:
+    @property
+    def is_leaving(self) -> bool:
+        """Whether a logout or delete is under way."""
+        return self.farewell is not None
+
+    async def commit(self, *ops: Op) -> Committed:
         """Commit one unit; the liveness clock stands still meanwhile, because we do not read.
 
         Raises:
@@ -329,10 +352,11 @@ class InstanceActor:
         if connection is not None:
             connection.hold(trio.current_time())
         self.revision += 1
-        await self.services.writer.submit(Unit(self.id, self.row.incarnation, ops))
+        committed = await self.services.writer.submit(Unit(self.id, self.row.incarnation, ops))
         self.revision += 1
         if connection is not None:
             connection.resume(trio.current_time())
+        return committed
 
     async def move(
         self, trigger: Trigger, *extra: Op, expires_at: int | None = None, account: Account | None = None

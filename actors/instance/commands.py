@@ -15,20 +15,26 @@ from actors.instance.pairing import CodeRequest
 from actors.instance.reactions import offer_linking_code
 from actors.mailbox import ReplySlot
 from actors.messages import (
+    CheckContact,
+    ContactCheck,
     Delete,
     Logout,
     LogoutOutcome,
+    MarkRead,
     PairCode,
     QrCode,
     RequestPairCode,
     RequestQr,
+    SetPresence,
     Start,
     Stop,
     Wake,
 )
-from whatisup.errors import AtCapacity, InvalidTransition, SessionExists
+from whatisup.errors import AtCapacity, InvalidTransition, NotConnected, SessionExists
+from whatisup.jid import Jid
 from whatisup.lifecycle import Trigger, should_run, step
 from whatisup.protocol.credentials import Credentials
+from whatisup.protocol.stanzas.receipt import READ, build_receipt
 from whatisup.store import AppendAudit, Intent, Op, Origin
 
 
@@ -136,7 +142,35 @@ async def wake(actor: InstanceActor, command: Wake, _reply: ReplySlot[None]) -> 
     return None
 
 
+async def mark_read(actor: InstanceActor, command: MarkRead, _reply: ReplySlot[None]) -> object:
+    """Send a read receipt."""
+    connection = actor.connection
+    if connection is None or not connection.is_logged_in or actor.farewell is not None:
+        raise NotConnected(actor.row.status)
+    author = None if command.author is None else Jid.parse(command.author)
+    unix_t = actor.services.unix_ms() // 1000
+    receipt = build_receipt(command.wa_ids, Jid.parse(command.chat), kind=READ, participant=author, unix_t=unix_t)
+    connection.send([receipt], trio.current_time())
+    await actor.flush()
+    return None
+
+
+async def set_presence(actor: InstanceActor, command: SetPresence, _reply: ReplySlot[None]) -> object:
+    """Show that somebody is typing."""
+    await actor.messaging.typing.show(command.chat, command.presence)
+    return None
+
+
+async def check_contact(actor: InstanceActor, command: CheckContact, reply: ReplySlot[ContactCheck]) -> object:
+    """Look a number up; the answer comes with the server's."""
+    await actor.messaging.contacts.check(command.phone_number, reply)
+    return LATER
+
+
 COMMANDS: Mapping[type, CommandHandler] = {
+    MarkRead: mark_read,
+    SetPresence: set_presence,
+    CheckContact: check_contact,
     RequestQr: request_qr,
     RequestPairCode: request_pair_code,
     Start: start,

@@ -21,9 +21,12 @@ from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import Credentials
 from whatisup.protocol.events import (
     AdvSecretAgreed,
+    BundlesAnswered,
     ClientExpirationAnnounced,
     Closed,
     Connected,
+    ContactsChecked,
+    DevicesAnswered,
     DirtyAnnounced,
     DowngradeWarned,
     Event,
@@ -33,6 +36,7 @@ from whatisup.protocol.events import (
     LinkingCodeRefused,
     LoginSucceeded,
     NotificationReceived,
+    OfflineCompleted,
     Paired,
     PairingFailed,
     PairingOffered,
@@ -41,9 +45,11 @@ from whatisup.protocol.events import (
     PrimaryHelloReceived,
     PropsReceived,
     QrIssued,
+    ReceiptReceived,
     RefsExhausted,
     RoutingInfoReceived,
     StanzaReceived,
+    TokenIssued,
     Unlinked,
 )
 from whatisup.protocol.linking_code import LinkingSecret, derive_key, display_code, generate_code
@@ -199,6 +205,47 @@ async def on_connected(actor: InstanceActor, _event: Connected) -> None:
     await actor.move(Trigger.LOGIN_SUCCEEDED)
 
 
+# --- messages: batches are read by the desk, everything else about them is handed to it here -------------------------
+
+
+async def on_offline_completed(actor: InstanceActor, _event: OfflineCompleted) -> None:
+    """What came while we were away is in: now see what of it nobody could read."""
+    await actor.messaging.repair.resume()
+
+
+async def on_retry_receipt(actor: InstanceActor, event: ReceiptReceived) -> None:
+    """A device could not read a message of ours."""
+    await actor.messaging.resending.answer(event)
+
+
+async def on_notification(actor: InstanceActor, event: NotificationReceived) -> None:
+    """Commit what it changes, then acknowledge it."""
+    await actor.messaging.notices.heed(event)
+
+
+async def on_devices_answered(actor: InstanceActor, event: DevicesAnswered) -> None:
+    """The outbox waits for these."""
+    await actor.messaging.sending.devices_answered(event)
+
+
+async def on_bundles_answered(actor: InstanceActor, event: BundlesAnswered) -> None:
+    """Whoever wants to encrypt waits for these."""
+    await actor.messaging.bundles_answered(event)
+
+
+async def on_contacts_checked(actor: InstanceActor, event: ContactsChecked) -> None:
+    """Somebody waits for this."""
+    await actor.messaging.contacts.answered(event)
+
+
+async def on_token_issued(actor: InstanceActor, event: TokenIssued) -> None:
+    """A contact has our token for this week."""
+    await actor.messaging.sending.token_issued(event)
+
+
+# --- the server's notices ------------------------------------------------------------------------------------------
+
+
 async def on_routing_info(actor: InstanceActor, event: RoutingInfoReceived) -> None:
     """Keep it for the next connection's prologue."""
     if event.routing_info != actor.routing_info:
@@ -260,7 +307,13 @@ REACTIONS: Mapping[type, Reaction] = {
     Connected: on_connected,
     RoutingInfoReceived: on_routing_info,
     PropsReceived: on_props,
-    NotificationReceived: transmit,
+    NotificationReceived: on_notification,
+    ReceiptReceived: on_retry_receipt,
+    OfflineCompleted: on_offline_completed,
+    DevicesAnswered: on_devices_answered,
+    BundlesAnswered: on_bundles_answered,
+    ContactsChecked: on_contacts_checked,
+    TokenIssued: on_token_issued,
     StanzaReceived: transmit,
     DirtyAnnounced: transmit,
     ClientExpirationAnnounced: on_client_expiration,

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import trio
 
 from actors.fleet import Fleet
+from actors.instance.cache import KeyCache
 from actors.writer import Writer
 from whatisup.protocol.profile import ClientProfile
+from whatisup.settings import Settings
 from whatisup.store import Mode
 from whatisup.store.database import Database
 
@@ -62,13 +64,41 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How fast one instance may act, so that its number is not taken for a robot's; a rate of 0 means no limit."""
+
+    sends_per_s: float = 0.0
+    send_burst: int = 10
+    new_chats_per_day: int = 0
+    checks_per_s: float = 0.0
+    resends_per_s: float = 0.0
+    resend_burst: int = 20
+
+    @classmethod
+    def of(cls, settings: Settings, mode: Mode) -> Limits:
+        """What the settings say for instances of a mode; budgets guard real numbers alone."""
+        resends_per_s, resend_burst = settings.retry_resends_per_minute / 60, settings.retry_resends_burst
+        if mode is Mode.TEST:
+            return cls(settings.send_pace_per_s_test, settings.send_burst_test)
+        return cls(
+            settings.send_pace_per_s_live,
+            settings.send_burst_live,
+            settings.new_chats_per_day,
+            settings.contact_checks_per_minute / 60,
+            resends_per_s,
+            resend_burst,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything an instance actor works with.
 
     `endpoint` gives the WhatsApp of a mode, or None while it is not up; `unix_ms` is the wall clock; `entropy` returns
     that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2, `decoding` the
     decoding of large frames (one at a time, since each may take a hundred megabytes), `minting` the making of prekeys
-    from generation to upload (some two megabytes each, and what many leave behind at once is not given back).
+    from generation to upload (some two megabytes each, and what many leave behind at once is not given back). `limits`
+    are the paces and budgets of each mode, `keys` is what all instances keep of their Signal state in memory.
     """
 
     writer: Writer
@@ -82,5 +112,7 @@ class Services:
     entropy: Callable[[int], bytes]
     jitter: Callable[[], float]
     threads: trio.CapacityLimiter
+    limits: Mapping[Mode, Limits] = field(default_factory=lambda: dict.fromkeys(Mode, Limits()))
+    keys: KeyCache = field(default_factory=KeyCache)
     minting: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     decoding: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))

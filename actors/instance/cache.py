@@ -1,0 +1,74 @@
+"""What every instance's messaging reads again and again, kept in memory: sessions, device lists, LIDs, by key.
+
+Rule: an entry is what the store held when it was last read or committed by the one actor that may change it. It is
+filed under that actor's incarnation, so whatever a dead or wiped actor left behind is never found again, and it is
+changed only after the commit. The whole cache is bounded in bytes; what was not used for longest goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final, TypeAlias
+
+KeyName: TypeAlias = tuple[str, str]
+"""Kind and name of one piece of auth state."""
+
+MAX_BYTES: Final = 32 << 20
+# A dictionary entry with its key, beside the value; an estimate.
+_OVERHEAD: Final = 256
+
+
+class Missing(Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""Stands for "not in the cache", where None is "the store has no such row"."""
+
+
+class KeyCache:
+    """A bounded map from (instance, incarnation, key) to sealed-at-rest values as they are in the clear."""
+
+    __slots__ = ("_bytes", "_entries", "_max_bytes")
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._entries: OrderedDict[tuple[str, int, KeyName], bytes | None] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def __repr__(self) -> str:
+        return f"KeyCache({len(self._entries)} entries, {self._bytes} bytes)"
+
+    def get(self, instance_id: str, incarnation: int, name: KeyName) -> bytes | Missing | None:
+        """The value, None where the store has no such row, `MISSING` where the cache does not know."""
+        key = (instance_id, incarnation, name)
+        if key not in self._entries:
+            return MISSING
+        self._entries.move_to_end(key)
+        return self._entries[key]
+
+    def put(self, instance_id: str, incarnation: int, values: Mapping[KeyName, bytes | None]) -> None:
+        """Remember what was read or committed."""
+        for name, value in values.items():
+            key = (instance_id, incarnation, name)
+            self._bytes -= self._weight(self._entries.pop(key, None)) if key in self._entries else 0
+            self._entries[key] = value
+            self._bytes += self._weight(value)
+        while self._bytes > self._max_bytes:
+            _, value = self._entries.popitem(last=False)
+            self._bytes -= self._weight(value)
+
+    def forget(self, instance_id: str, incarnation: int, names: Iterable[KeyName]) -> None:
+        """Read these again next time: what was committed is not known."""
+        for name in names:
+            key = (instance_id, incarnation, name)
+            if key in self._entries:
+                self._bytes -= self._weight(self._entries.pop(key))
+
+    @staticmethod
+    def _weight(value: bytes | None) -> int:
+        return _OVERHEAD + (0 if value is None else len(value))

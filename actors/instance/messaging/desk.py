@@ -1,0 +1,93 @@
+"""The desks of one instance's messages behind one door: the actor feeds it events and asks it when it is due.
+
+Rule: a batch is settled before anything else is looked at, so what happened is committed in the order it happened.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from actors.instance.messaging.contacts import Contacts
+from actors.instance.messaging.host import Host
+from actors.instance.messaging.notices import Notices
+from actors.instance.messaging.reading import GATHERED, Reading
+from actors.instance.messaging.repair import Repair
+from actors.instance.messaging.resending import Resending
+from actors.instance.messaging.ring import KeyShelf
+from actors.instance.messaging.sending import Sending
+from actors.instance.messaging.typing import Typing
+from whatisup.protocol.credentials import Account, Credentials
+from whatisup.protocol.events import BundlesAnswered, Event, ReceiptReceived
+from whatisup.protocol.messaging.keyring import Own
+
+NEVER: Final = float("inf")
+
+
+class Messaging:
+    """See the module. Everything that depends on the connection is forgotten with it."""
+
+    __slots__ = ("contacts", "notices", "reading", "repair", "resending", "sending", "typing")
+
+    def __init__(self, host: Host) -> None:
+        services = host.services
+        shelf = KeyShelf(services.database, services.keys, host.id, host.row.incarnation)
+        self.sending = Sending(host, shelf)
+        self.repair = Repair(host, shelf)
+        self.typing = Typing(host)
+        self.reading = Reading(host, shelf, self.sending, self.repair, self.typing)
+        self.resending = Resending(host, shelf)
+        self.notices = Notices(host, shelf, self.sending)
+        self.contacts = Contacts(host, shelf)
+
+    def attach(self, credentials: Credentials, account: Account | None) -> None:
+        """A connection begins; without an account it carries no messages."""
+        own = None if account is None else Own.of(credentials, account)
+        self._know(own)
+
+    def detach(self) -> None:
+        """The connection is gone."""
+        self._know(None)
+        for desk in (self.sending, self.repair, self.reading, self.resending, self.contacts, self.typing):
+            desk.forget()
+
+    def _know(self, own: Own | None) -> None:
+        for desk in (self.sending, self.repair, self.reading, self.resending, self.notices, self.contacts):
+            desk.own = own
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    async def gather(self, event: Event) -> bool:
+        """Take an event that belongs into a batch; for any other the batch is settled first, and False returned."""
+        if type(event) in GATHERED and not (isinstance(event, ReceiptReceived) and event.receipt.retry is not None):
+            self.reading.gather(event)
+            if self.reading.is_full:
+                await self.reading.settle()
+            return True
+        await self.reading.settle()
+        return False
+
+    async def bundles_answered(self, event: BundlesAnswered) -> None:
+        """Whoever asked for bundles gets them."""
+        self.sending.bundles_answered(event)
+        self.repair.bundles_answered(event)
+        await self.resending.bundles_answered(event)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When `run_due` wants to be called, in monotonic seconds."""
+        return min(self.sending.deadline, self.repair.deadline, self.resending.deadline, self.typing.deadline)
+
+    async def run_due(self) -> None:
+        """Do what is due."""
+        now = trio.current_time()
+        if self.typing.deadline <= now:
+            await self.typing.end()
+        if self.resending.deadline <= now:
+            await self.resending.run_due()
+        if self.repair.deadline <= now:
+            await self.repair.ask_phone()
+        await self.sending.pump()

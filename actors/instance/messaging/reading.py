@@ -1,0 +1,176 @@
+"""What comes in: messages, receipts and acks, gathered into one unit, committed, and only then answered.
+
+Rule: the server hears of nothing that is not durable. A batch is opened on working copies of the keys; should its unit
+fail, the copies are dropped and its stanzas redone one by one, and a stanza that fails once more is kept as it came,
+reported and acked like any other, so that one poisoned stanza deafens nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from actors.instance.messaging.digest import Digest
+from actors.instance.messaging.host import Host
+from actors.instance.messaging.repair import Repair
+from actors.instance.messaging.ring import KeyShelf, ops_of
+from actors.instance.messaging.sending import Sending
+from actors.instance.messaging.typing import Typing
+from whatisup.errors import Fenced, StoreUnavailable
+from whatisup.protocol.events import Event, MessageAcked, MessageReceived, ReceiptReceived
+from whatisup.protocol.messaging.answers import aggregate, poison_answers
+from whatisup.protocol.messaging.keyring import KeyNotLoaded, Own, Wanted
+from whatisup.protocol.messaging.opening import Opened, open_message, wanted_for_opening
+from whatisup.protocol.stanzas.message import Envelope
+from whatisup.store import AppendEvent, KeepPoison
+from whatisup.wire import encode_node
+
+log = structlog.get_logger(__name__)
+
+MAX_STANZAS: Final = 64
+MAX_BYTES: Final = 1 << 20
+# Opening takes some hundred microseconds each; others get a turn in between.
+OPENED_AT_ONCE: Final = 8
+# A stanza that tells both names of everybody needs one load, any other two.
+MAX_LOADS: Final = 4
+GATHERED: Final = frozenset({MessageReceived, MessageAcked, ReceiptReceived})
+"""The events that belong into a batch; whatever else happens, the batch is settled first."""
+
+
+class Reading:
+    """The stanzas of one connection that are received and not committed."""
+
+    __slots__ = ("_bytes", "_events", "_host", "_repair", "_sending", "_shelf", "_typing", "own")
+
+    def __init__(self, host: Host, shelf: KeyShelf, sending: Sending, repair: Repair, typing: Typing) -> None:
+        self._host = host
+        self._shelf = shelf
+        self._sending = sending
+        self._repair = repair
+        self._typing = typing
+        self._events: list[Event] = []
+        self._bytes = 0
+        self.own: Own | None = None
+
+    def forget(self) -> None:
+        """The connection is gone: whatever was not committed will be delivered again."""
+        self._events.clear()
+        self._bytes = 0
+
+    def gather(self, event: Event) -> None:
+        """Take one more stanza into the batch."""
+        self._events.append(event)
+        if isinstance(event, MessageReceived):
+            self._bytes += event.size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is to be settled before anything else is read."""
+        return len(self._events) >= MAX_STANZAS or self._bytes >= MAX_BYTES
+
+    async def settle(self) -> None:
+        """Commit the batch and answer it.
+
+        Raises:
+            Fenced: a younger incarnation has taken over.
+            StoreUnavailable: nothing was written; the server keeps the stanzas.
+        """
+        events = list(self._events)
+        self.forget()
+        if not events or self.own is None:
+            return
+        try:
+            await self._settle(events, self.own)
+        except (Fenced, StoreUnavailable):
+            raise
+        except Exception as error:  # whatever it was, it is one stanza's: find it, and let the others live
+            log.warning("instance.batch_failed", instance_id=self._host.id, error=type(error).__name__)
+            for event in events:
+                await self._settle_alone(event, self.own)
+
+    async def _settle_alone(self, event: Event, own: Own) -> None:
+        try:
+            await self._settle([event], own)
+        except (Fenced, StoreUnavailable):
+            raise
+        except Exception as error:  # the second failure of one stanza: it is kept, reported and acked
+            log.error("instance.stanza_poisoned", instance_id=self._host.id, error=type(error).__name__)
+            await self._keep_poison(event, own, type(error).__name__)
+
+    async def _keep_poison(self, event: Event, own: Own, why: str) -> None:
+        now_ms = self._host.services.unix_ms()
+        if isinstance(event, MessageReceived | ReceiptReceived):
+            raw = encode_node(event.node)
+            report = AppendEvent("message.unprocessable", {"reason": "poison", "detail": why}, now_ms)
+            await self._host.commit(KeepPoison(raw, why, now_ms), report)
+        connection, now = self._host.connection, trio.current_time()
+        if connection is not None:
+            connection.transmit(event, now)
+            if isinstance(event, MessageReceived):
+                connection.send(poison_answers(event.node, own), now)
+
+    async def _settle(self, events: Sequence[Event], own: Own) -> None:
+        digest = Digest(self._host, self._shelf, own)
+        await self._open(events, digest)
+        await self._repair.plan(digest)
+        for event in events:
+            if isinstance(event, ReceiptReceived):
+                digest.receipt(event.receipt)
+            elif isinstance(event, MessageAcked):
+                digest.add(*self._sending.ops_of_ack(event.ack))
+        changes = digest.ring.take_changes()
+        ops = (*digest.ops, *ops_of(changes))
+        if ops:
+            await self._host.commit(*ops)
+            self._shelf.remember(changes)
+        self._answer(events, digest)
+
+    def _answer(self, events: Sequence[Event], digest: Digest) -> None:
+        """All is durable: acks, receipts, the wish for the next window; and the outbox hears what was acked."""
+        for event in events:
+            if isinstance(event, MessageAcked):
+                self._sending.acked(event.ack)
+            elif isinstance(event, ReceiptReceived):
+                self._sending.proven(event.receipt.ids)
+        self._repair.committed(digest)
+        connection, now = self._host.connection, trio.current_time()
+        if connection is None:
+            return
+        connection.send(aggregate(digest.answers()), now)
+        for event in events:
+            connection.transmit(event, now)
+
+    async def _open(self, events: Sequence[Event], digest: Digest) -> None:
+        wanted = Wanted(keys=frozenset(digest.names_of_receipts(events)))
+        received = [event for event in events if isinstance(event, MessageReceived)]
+        for event in received:
+            if event.envelope is not None:
+                wanted |= wanted_for_opening(event.envelope, digest.own)
+        known = set(await self._shelf.fill(digest.ring, wanted)) if wanted else set()
+        for count, event in enumerate(received, 1):
+            if event.envelope is None:
+                digest.poison(event.node, "envelope")
+            else:
+                opened = await self._open_one(event.envelope, digest, known)
+                if event.envelope.is_from_me and event.envelope.push_name:
+                    self._typing.push_name = event.envelope.push_name
+                known.update(opened.hashes)
+                await digest.opened(opened, event.node)
+            if count % OPENED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _open_one(self, envelope: Envelope, digest: Digest, known: set[bytes]) -> Opened:
+        """Open one stanza, loading what only its opening shows to be needed."""
+        services = self._host.services
+        attempt = partial(open_message, envelope, digest.ring, digest.own, entropy=services.entropy)
+        for _ in range(MAX_LOADS):
+            try:
+                return attempt(known=known, now_ms=services.unix_ms())
+            except KeyNotLoaded as missing:
+                again = wanted_for_opening(envelope, digest.own, digest.ring)
+                await digest.load(Wanted(again.keys | {missing.name}, again.prefixes))
+        return attempt(known=known, now_ms=services.unix_ms())

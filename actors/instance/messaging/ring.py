@@ -1,0 +1,97 @@
+"""How an instance's keyring is filled from the store and written back.
+
+Rule: what is read goes through the cache, in one read for a whole batch; what changed becomes operations of the unit
+that also holds what was read or sealed with it, and enters the cache only when that unit is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from actors.instance.cache import MISSING, KeyCache, KeyName
+from whatisup.protocol.messaging.keyring import PREKEY, Keyring, Own, Wanted
+from whatisup.store import DeleteAuth, ForgetPrekeys, Op, PutAuth, auth, ciphertexts
+from whatisup.store.database import Database
+
+# Prekeys come into being outside of keyrings, and each is used once.
+_UNCACHED = frozenset({PREKEY})
+
+
+class KeyShelf:
+    """The keys of one instance under one incarnation."""
+
+    __slots__ = ("_cache", "_database", "_incarnation", "_instance_id")
+
+    def __init__(self, database: Database, cache: KeyCache, instance_id: str, incarnation: int) -> None:
+        self._database = database
+        self._cache = cache
+        self._instance_id = instance_id
+        self._incarnation = incarnation
+
+    def ring(self, own: Own) -> Keyring:
+        """A keyring that knows who we are and has loaded nothing else."""
+        ring = Keyring()
+        ring.pin(own.pn, own.lid)
+        return ring
+
+    async def fill(self, ring: Keyring, wanted: Wanted) -> frozenset[bytes]:
+        """Load what `ring` misses of `wanted`; returns those of the wanted ciphertext hashes that are stored.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        missing = ring.missing(wanted)
+        found: dict[KeyName, bytes | None] = {}
+        unknown: set[KeyName] = set()
+        for name in missing.keys:
+            value = MISSING if name[0] in _UNCACHED else self._cache.get(self._instance_id, self._incarnation, name)
+            if value is MISSING:
+                unknown.add(name)
+            else:
+                found[name] = value
+        known: frozenset[bytes] = frozenset()
+        if unknown or missing.prefixes or wanted.hashes:
+            read, known = await self._database.read(
+                _load, self._instance_id, frozenset(unknown), missing.prefixes, wanted.hashes
+            )
+            fresh = {name: read.get(name) for name in unknown}
+            self.remember(fresh)
+            # What a prefix found may be staler than nothing in here: the cache changes with each commit of ours.
+            found = {**read, **found, **fresh}
+        ring.add(found, missing)
+        return known
+
+    def remember(self, changes: Mapping[KeyName, bytes | None]) -> None:
+        """These values are what the store holds."""
+        kept = {name: value for name, value in changes.items() if name[0] not in _UNCACHED}
+        self._cache.put(self._instance_id, self._incarnation, kept)
+
+
+def _load(
+    conn: Any,
+    vault: Any,
+    instance_id: str,
+    names: frozenset[KeyName],
+    prefixes: frozenset[KeyName],
+    hashes: frozenset[bytes],
+) -> tuple[dict[KeyName, bytes | None], frozenset[bytes]]:
+    read = auth.load(conn, vault, instance_id, names, prefixes) if names or prefixes else {}
+    known = ciphertexts.known(conn, None, instance_id, hashes) if hashes else frozenset()
+    return read, known
+
+
+def ops_of(changes: Mapping[KeyName, bytes | None]) -> list[Op]:
+    """What writes a keyring's changes."""
+    ops: list[Op] = []
+    used: list[int] = []
+    for (kind, name), value in changes.items():
+        if kind == PREKEY:
+            used.append(int(name))
+        elif value is None:
+            ops.append(DeleteAuth(kind, name))
+        else:
+            ops.append(PutAuth(kind, name, value))
+    if used:
+        ops.append(ForgetPrekeys(tuple(used)))
+    return ops

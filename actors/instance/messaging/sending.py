@@ -1,0 +1,544 @@
+"""What goes out: the outbox, sealed in the order of acceptance, sent, and sent again as the same bytes until acked.
+
+Rule: commit, then transmit. A row is sealed (ratchets and stanza in one unit) before any byte of it is sent, and what
+was sealed is never encrypted anew, but for the devices and the refusals that the server names.
+
+A chat that waits for an answer (who has which devices, a key bundle) or for its budget is skipped; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from actors.instance.messaging.budgets import Bucket
+from actors.instance.messaging.drafts import Draughtsman, Plan, Plans
+from actors.instance.messaging.host import Host
+from actors.instance.messaging.names import user_of
+from actors.instance.messaging.refusals import Refusal, refusal_of
+from actors.instance.messaging.ring import KeyShelf, ops_of
+from whatisup.jid import Jid
+from whatisup.protocol.content.compose import CannotCompose
+from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, TokenIssued
+from whatisup.protocol.messaging.devices import DeviceListEntry
+from whatisup.protocol.messaging.keyring import DEVICES, LID, PN, TOKEN, Own
+from whatisup.protocol.messaging.sealing import Draft, NoDevices, Sealed, seal, seal_for_devices
+from whatisup.protocol.messaging.tokens import TokenEntry
+from whatisup.protocol.prekeys import Bundle
+from whatisup.protocol.stanzas.ack import MessageAck
+from whatisup.protocol.stanzas.message import parse_message
+from whatisup.protocol.stanzas.usync import UserDevices
+from whatisup.store import (
+    AckMessage,
+    AppendEvent,
+    CloseOutbox,
+    FailMessage,
+    LearnPair,
+    Op,
+    OutboxItem,
+    Retained,
+    SealedMessage,
+    SealMessages,
+    outbox,
+    retained,
+)
+from whatisup.wire import decode_node
+
+log = structlog.get_logger(__name__)
+
+NEVER: Final = float("inf")
+WINDOW: Final = 64
+"""How many messages may be on their way without an ack."""
+SEALED_AT_ONCE: Final = 16
+"""How many are sealed in one unit: each takes some hundred microseconds for each device."""
+ACK_S: Final = 75.0
+"""After that long without an ack the same bytes are sent again, as whatsmeow waits."""
+ANSWER_S: Final = 120.0
+"""How long a chat waits for an answer; the connection reports every failure well before."""
+FIRST_RETRY_S: Final = 2.0
+MAX_RETRY_S: Final = 60.0
+BUSY: Final = 429
+MAX_BLOCKED: Final = 256
+RESTRICTION_S: Final = 60.0
+"""How long first contacts rest after a refusal that names no end."""
+
+
+ONLY_PHONE: Final = ((0, None),)
+"""Our own devices where the server does not list them."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """A message that was sent and not acked: for which devices, with which hash of them, and when it was last sent."""
+
+    chat: str
+    devices: frozenset[Jid]
+    phash: str | None
+    sent_at: float
+    token_due: Jid | None = None
+
+
+class Sending:
+    """The outbox of one instance on its way out."""
+
+    __slots__ = (
+        "_blocked",
+        "_bucket",
+        "_bundles",
+        "_flights",
+        "_has_resumed",
+        "_host",
+        "_is_dirty",
+        "_mismatched",
+        "_needs_resync",
+        "_new_chats",
+        "_reseal",
+        "_resealed",
+        "_restricted_until",
+        "_retry_s",
+        "_shelf",
+        "_unknown",
+        "own",
+    )
+
+    def __init__(self, host: Host, shelf: KeyShelf) -> None:
+        self._host = host
+        self._shelf = shelf
+        limits, now = host.services.limits[host.row.mode], trio.current_time()
+        self._bucket = Bucket(limits.sends_per_s, limits.send_burst, now)
+        self._new_chats = Bucket(limits.new_chats_per_day / 86_400, limits.new_chats_per_day, now)
+        self._restricted_until = -NEVER
+        self._retry_s = FIRST_RETRY_S
+        self._resealed: set[str] = set()
+        self.own: Own | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """The connection is gone: nothing is on its way, and nobody will answer what was asked."""
+        self._is_dirty = True
+        self._has_resumed = False
+        self._flights: dict[str, Flight] = {}
+        self._blocked: dict[str, float] = {}
+        self._bundles: dict[Jid, Bundle | None] = {}
+        self._unknown: set[Jid] = set()
+        self._mismatched: dict[str, tuple[MessageAck, Flight]] = {}
+        self._reseal: set[str] = set()
+        self._needs_resync = False
+
+    # --- when ---------------------------------------------------------------------------------------------------
+
+    def nudge(self) -> None:
+        """The outbox has grown."""
+        self._is_dirty = True
+
+    @property
+    def can_send(self) -> bool:
+        """Whether anything may go out: logged in, past the server's queue, and not about to leave."""
+        connection = self._host.connection
+        return (
+            self.own is not None
+            and connection is not None
+            and connection.is_logged_in
+            and not connection.is_draining
+            and not self._host.is_leaving
+        )
+
+    @property
+    def deadline(self) -> float:
+        """When `pump` wants to be called without anything having happened, in monotonic seconds."""
+        if not self.can_send:
+            return NEVER
+        deadline = min((flight.sent_at + ACK_S for flight in self._flights.values()), default=NEVER)
+        if not self._is_dirty:
+            return deadline
+        now = trio.current_time()
+        pace_s = self._bucket.wait_s(now)
+        return min(deadline, *self._blocked.values(), now + pace_s if pace_s > 0 else NEVER)
+
+    async def pump(self) -> None:
+        """Send what can be sent now.
+
+        Raises:
+            Fenced, StoreUnavailable: as `Host.commit`.
+        """
+        if not self.can_send:
+            return
+        now = trio.current_time()
+        for chat in [chat for chat, until in self._blocked.items() if until <= now]:
+            del self._blocked[chat]
+        if not self._has_resumed:
+            await self._resume()
+        await self._send_overdue(now)
+        if self._needs_resync:
+            await self._seal_resyncs()
+        if self._reseal:
+            await self._seal_anew()
+        while self._is_dirty and len(self._blocked) < MAX_BLOCKED:
+            room = min(WINDOW - len(self._flights), SEALED_AT_ONCE)
+            room = self._bucket.available(trio.current_time(), room)
+            if room <= 0:
+                return
+            upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
+            items = await self._host.services.database.read(upcoming, self._host.id, room, tuple(self._blocked))
+            if not items:
+                self._is_dirty = bool(self._blocked)  # their answers, or their time, bring us back
+                return
+            await self._work(items)
+            await trio.lowlevel.checkpoint()
+
+    # --- for the first time ---------------------------------------------------------------------------------------
+
+    async def _work(self, items: Sequence[OutboxItem]) -> None:
+        """Seal and send these rows, as far as their chats allow; the other chats are blocked until they do."""
+        if self.own is None:
+            return
+        man = Draughtsman(self._host, self._shelf, self.own)
+        plans = await man.plan(dict.fromkeys(item.chat for item in items))
+        absent = self._ask_for_lists(plans)
+        self._ask_for_bundles(plans)
+        self._hold_first_contacts(plans)
+        ops: list[Op] = []
+        sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
+        for item in items:
+            if item.chat in absent:
+                ops.append(self._fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
+            elif item.chat in plans.ready and item.chat not in self._blocked:
+                outcome = await self._seal(man, item, plans.ready[item.chat])
+                if isinstance(outcome, tuple):
+                    sealed.append((item, *outcome))
+                else:
+                    ops.append(outcome)
+        await self._commit_and_send(man, plans.ready, sealed, ops)
+
+    def _ask_for_lists(self, plans: Plans) -> frozenset[str]:
+        """Ask who has which devices; returns the chats of people that WhatsApp says it does not know."""
+        # The chat's own user comes first; that the server might not know us is no news about the chat.
+        absent = {chat for chat, jids in plans.unlisted.items() if jids[0] in self._unknown}
+        wanted = {jid for chat, jids in plans.unlisted.items() if chat not in absent for jid in jids}
+        self._unknown.clear()
+        if wanted and self._host.connection is not None:
+            self._block(chat for chat in plans.unlisted if chat not in absent)
+            self._host.connection.query_devices(sorted(wanted, key=str), trio.current_time())
+        return frozenset(absent)
+
+    def _ask_for_bundles(self, plans: Plans) -> None:
+        """Ask for the keys of devices that we have no session with, once each."""
+        wanted: dict[Jid, None] = {}
+        for chat, plan in plans.ready.items():
+            lacking = [device for device in plan.needs_bundles if device not in self._bundles]
+            if lacking:
+                wanted |= dict.fromkeys(lacking)
+                self._block([chat])
+        if wanted and self._host.connection is not None:
+            self._host.connection.fetch_bundles(list(wanted), trio.current_time())
+
+    def _hold_first_contacts(self, plans: Plans) -> None:
+        """Let people that we never met wait for their budget, and for the end of a restriction."""
+        now = trio.current_time()
+        for chat, plan in plans.ready.items():
+            if plan.is_first_contact and chat not in self._blocked:
+                rest_s = max(self._new_chats.wait_s(now), self._restricted_until - now)
+                if rest_s > 0:
+                    self._blocked[chat] = now + rest_s
+                else:
+                    self._new_chats.take(now)
+
+    def _block(self, chats: Iterable[str], for_s: float = ANSWER_S) -> None:
+        self._blocked.update(dict.fromkeys(chats, trio.current_time() + for_s))
+
+    async def _seal(self, man: Draughtsman, item: OutboxItem, plan: Plan) -> tuple[Draft, Sealed] | Op:
+        try:
+            draft = await man.draft(item, plan)
+            return draft, self._encrypt(man, draft, plan, plan.devices)
+        except NoDevices as error:
+            log.info("message.no_devices", instance_id=self._host.id, why=[why for _, why in error.skipped])
+            return self._fail(item, "no_devices", "none of this contact's devices could be encrypted for")
+        except CannotCompose as error:
+            return self._fail(item, "invalid_body", str(error))
+
+    def _encrypt(
+        self, man: Draughtsman, draft: Draft, plan: Plan, devices: Sequence[Jid], *, is_resync: bool = False
+    ) -> Sealed:
+        known = {jid: bundle for jid, bundle in self._bundles.items() if bundle is not None}
+        token = plan.token.usable(self._host.services.unix_ms() / 1000)
+        run = seal_for_devices if is_resync else seal
+        return run(draft, devices, man.ring, man.own, bundles=known, token=token, entropy=self._host.services.entropy)
+
+    def _fail(self, item: OutboxItem, reason: str, detail: str) -> Op:
+        return FailMessage(item.message_id, reason, detail, self._host.services.unix_ms())
+
+    async def _commit_and_send(
+        self,
+        man: Draughtsman,
+        plans: Mapping[str, Plan],
+        sealed: Sequence[tuple[OutboxItem, Draft, Sealed]],
+        ops: Sequence[Op],
+    ) -> None:
+        changes = man.ring.take_changes()
+        every: list[Op] = [*ops, *ops_of(changes)]
+        if sealed:
+            every.append(SealMessages(tuple(_sealed_row(*one) for one in sealed)))
+        if not every:
+            return
+        committed = await self._host.commit(*every)
+        self._shelf.remember(changes)
+        connection, now = self._host.connection, trio.current_time()
+        now_s = self._host.services.unix_ms() / 1000
+        for item, draft, done in sealed:
+            for device in done.devices:
+                self._bundles.pop(device, None)
+            if item.message_id in committed.refused or connection is None:
+                continue  # it expired, or was wiped, while we were sealing
+            token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
+            self._flights[item.wa_id] = Flight(item.chat, frozenset(done.devices), done.phash, now, token_due)
+            connection.send([decode_node(done.stanza)], now)
+        self._bucket.take(now, len(sealed))
+        await self._host.flush()
+
+    # --- again --------------------------------------------------------------------------------------------------
+
+    async def _resume(self) -> None:
+        """Send what an earlier connection sealed, perhaps sent, and did not see acked: the same bytes."""
+        self._has_resumed = True
+        self._launch(await self._host.services.database.read(outbox.sealed, self._host.id))
+        await self._seal_resyncs()
+
+    async def _send_overdue(self, now: float) -> None:
+        overdue = {wa_id for wa_id, flight in self._flights.items() if flight.sent_at + ACK_S <= now}
+        if overdue:
+            items = await self._host.services.database.read(outbox.sealed, self._host.id)
+            self._launch([item for item in items if item.wa_id in overdue])
+            for wa_id in overdue.difference(item.wa_id for item in items):
+                del self._flights[wa_id]  # settled otherwise
+
+    def _launch(self, items: Iterable[OutboxItem]) -> None:
+        """Send sealed rows as they are."""
+        connection, now = self._host.connection, trio.current_time()
+        for item in items:
+            if item.stanza is not None and connection is not None:
+                node = decode_node(item.stanza)
+                devices = frozenset(jid for jid, _ in parse_message(node).participants)
+                self._flights[item.wa_id] = Flight(item.chat, devices, None, now)
+                connection.send([node], now)
+
+    # --- what the server says ---------------------------------------------------------------------------------------
+
+    def ops_of_ack(self, ack: MessageAck) -> list[Op]:
+        """What an ack changes in the store; a mismatch of devices is settled first, and a refusal perhaps retried."""
+        if ack.error is None:
+            return [] if self._is_mismatch(ack) else [self._taken(ack)]
+        refusal = refusal_of(ack.error)
+        now_ms = self._host.services.unix_ms()
+        if refusal.reseal and ack.id in self._flights and ack.id not in self._resealed:
+            return []
+        ops: list[Op] = [FailMessage(ack.id, refusal.reason, refusal.detail, now_ms)]
+        if refusal.restricts is not None:
+            data = {"kind": refusal.restricts, "code": ack.error, "is_active": True, "ends_at": None}
+            ops.append(AppendEvent("account.restricted", data, now_ms))
+        return ops
+
+    def _taken(self, ack: MessageAck, resync: tuple[str, ...] | None = None) -> Op:
+        at = self._host.services.unix_ms() if ack.unix_t is None else ack.unix_t * 1000
+        return AckMessage(ack.id, at, resync)
+
+    def _is_mismatch(self, ack: MessageAck) -> bool:
+        flight = self._flights.get(ack.id)
+        return flight is not None and ack.phash is not None and ack.phash != flight.phash
+
+    def acked(self, ack: MessageAck) -> None:
+        """What `ops_of_ack` says is committed: go on from there."""
+        is_mismatch = self._is_mismatch(ack)
+        flight = self._flights.pop(ack.id, None)
+        self._is_dirty = True
+        if flight is None:
+            return
+        refusal = None if ack.error is None else refusal_of(ack.error)
+        if refusal is not None:
+            self._refused(ack.id, flight, refusal)
+        elif is_mismatch:
+            self._mismatched[ack.id] = (ack, flight)
+            self._ask_anew(flight.chat)
+        elif flight.token_due is not None and self._host.connection is not None:
+            unix_t = self._host.services.unix_ms() // 1000
+            self._host.connection.issue_token(flight.token_due, unix_t, trio.current_time())
+
+    def _refused(self, wa_id: str, flight: Flight, refusal: Refusal) -> None:
+        if refusal.restricts is not None:
+            self._restricted_until = trio.current_time() + RESTRICTION_S
+        elif refusal.reseal and wa_id not in self._resealed:
+            self._resealed.add(wa_id)
+            self._reseal.add(wa_id)
+            self._ask_anew(flight.chat)
+
+    def _ask_anew(self, chat: str) -> None:
+        """Doubt what we know of the devices of a chat."""
+        if self._host.connection is not None and self.own is not None:
+            self._block([chat])
+            users = [Jid.parse(chat), user_of(self.own.pn)]
+            self._host.connection.query_devices(users, trio.current_time())
+
+    def restrict(self, until: float) -> None:
+        """Write to nobody new until that monotonic time."""
+        self._restricted_until = until
+
+    def proven(self, wa_ids: Iterable[str]) -> None:
+        """Receipts came for these: the server has them, whether its ack came or not."""
+        for wa_id in wa_ids:
+            self._flights.pop(wa_id, None)
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    async def devices_answered(self, event: DevicesAnswered) -> None:
+        """Keep the lists, and go on with the chats that waited for them."""
+        if self.own is None:
+            return
+        if event.failure is not None:
+            self._retry_later(event.failure)
+            return
+        self._retry_s = FIRST_RETRY_S
+        man = Draughtsman(self._host, self._shelf, self.own)
+        ops = await self._keep_lists(man, event.found)
+        known = {user.user for user in event.found if user.is_known and user.devices}
+        self._unknown |= {user for user in event.asked if user not in known and not self.own.is_own(user)}
+        for wa_id, (ack, flight) in list(self._mismatched.items()):
+            ops.append(await self._settle_mismatch(man, ack, flight))
+            del self._mismatched[wa_id]
+        changes = man.ring.take_changes()
+        await self._host.commit(*ops, *ops_of(changes))
+        self._shelf.remember(changes)
+        self._release()
+        if any(isinstance(op, AckMessage) and op.resync_devices for op in ops):
+            await self._seal_resyncs()
+
+    async def _keep_lists(self, man: Draughtsman, found: Iterable[UserDevices]) -> list[Op]:
+        ops: list[Op] = []
+        now_ms = self._host.services.unix_ms()
+        users = [user for user in found if user.is_known and user.devices]
+        if not any(man.own.is_own(user.user) for user in users):
+            man.remember_devices(user_of(man.own.lid), DeviceListEntry(ONLY_PHONE, now_ms))
+        names = {(LID, user.user.user) if user.user.is_pn else (PN, user.user.user) for user in users}
+        names |= {(PN, user.lid.user) for user in users if user.lid is not None}
+        await man.load(frozenset(names))
+        for user in users:
+            jid, lid = user_of(user.user), user.lid and user_of(user.lid)
+            if jid.is_pn and lid is not None and not man.own.is_own(jid) and man.ring.learn(jid, lid):
+                ops.append(LearnPair(jid.user, lid.user))
+            canonical = man.ring.canonical(jid)
+            await man.load(frozenset({(DEVICES, str(canonical))}))
+            man.remember_devices(canonical, DeviceListEntry(user.devices, now_ms, user.device_hash))
+        return ops
+
+    async def _settle_mismatch(self, man: Draughtsman, ack: MessageAck, flight: Flight) -> Op:
+        """Acknowledge with the devices that the message was not encrypted for, if there are any."""
+        plan = (await man.plan([flight.chat])).ready.get(flight.chat)
+        served = {man.ring.canonical(device) for device in flight.devices}
+        missing = [str(d) for d in (plan.devices if plan else ()) if man.ring.canonical(d) not in served]
+        return self._taken(ack, tuple(missing) or None)
+
+    def bundles_answered(self, event: BundlesAnswered) -> None:
+        """Keep the bundles for the next sealing; a device without one is passed over."""
+        if event.failure is not None:
+            self._retry_later(event.failure)
+            return
+        self._retry_s = FIRST_RETRY_S
+        self._bundles.update(dict.fromkeys(event.asked))
+        self._bundles.update(dict(event.found))
+        self._release()
+
+    def _release(self) -> None:
+        self._blocked.clear()  # who waits for a budget is weighed again
+        self._is_dirty = True
+
+    def _retry_later(self, failure: int) -> None:
+        """Ask again later; nothing is lost meanwhile."""
+        wait_s = MAX_RETRY_S if failure == BUSY else self._retry_s
+        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+        log.info("message.query_failed", instance_id=self._host.id, code=failure, retry_in_s=wait_s)
+        self._block(list(self._blocked), wait_s)
+        self._is_dirty = True
+
+    async def token_issued(self, event: TokenIssued) -> None:
+        """Remember that this contact has our token for this week."""
+        if event.ok and self.own is not None:
+            man = Draughtsman(self._host, self._shelf, self.own)
+            name = (TOKEN, event.user.user)
+            await man.load(frozenset({name}))
+            raw = man.ring.get(*name)
+            entry = TokenEntry() if raw is None else TokenEntry.decode(raw)
+            man.ring.put(*name, entry.issued(event.unix_t).encode())
+            await self._commit_and_send(man, {}, (), ())
+
+    # --- encrypting once more ---------------------------------------------------------------------------------------
+
+    async def _seal_resyncs(self) -> None:
+        """Encrypt for devices that the server named, under the same id."""
+        self._needs_resync = False
+        items = await self._host.services.database.read(outbox.resyncs, self._host.id)
+        await self._encrypt_again(items, only=True)
+
+    async def _seal_anew(self) -> None:
+        """Encrypt for everybody what the server refused, once its devices are known anew."""
+        due = set(self._reseal)
+        items = await self._host.services.database.read(outbox.sealed, self._host.id)
+        waiting = [item for item in items if item.wa_id in due and item.chat not in self._blocked]
+        self._reseal -= {item.wa_id for item in waiting}
+        self._reseal &= {item.wa_id for item in items}
+        await self._encrypt_again(waiting, only=False)
+
+    async def _encrypt_again(self, items: Sequence[OutboxItem], *, only: bool) -> None:
+        if not items or self.own is None:
+            return
+        man = Draughtsman(self._host, self._shelf, self.own)
+        plans = await man.plan(dict.fromkeys(item.chat for item in items))
+        absent = self._ask_for_lists(plans)
+        self._ask_for_bundles(plans)
+        ops: list[Op] = []
+        sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
+        for item in items:
+            kept = await self._host.services.database.read(retained.get, self._host.id, item.wa_id)
+            plan = plans.ready.get(item.chat)
+            if item.chat in absent or kept is None:
+                ops.append(self._give_up(item, only=only))
+            elif plan is None or item.chat in self._blocked:
+                self._put_back(item, only=only)
+            else:
+                outcome = self._encrypt_one_again(man, item, kept, plan, only=only)
+                if isinstance(outcome, tuple):
+                    sealed.append((item, *outcome))
+                else:
+                    ops.append(outcome)
+        await self._commit_and_send(man, plans.ready, sealed, ops)
+
+    def _encrypt_one_again(
+        self, man: Draughtsman, item: OutboxItem, kept: Retained, plan: Plan, *, only: bool
+    ) -> tuple[Draft, Sealed] | Op:
+        wanted = {Jid.parse(text) for text in item.resync_devices or ()}
+        devices = [device for device in plan.devices if not only or device in wanted]
+        draft = man.draft_again(item, kept, plan)
+        try:
+            return draft, self._encrypt(man, draft, plan, devices, is_resync=only)
+        except NoDevices:
+            return self._give_up(item, only=only)
+
+    def _give_up(self, item: OutboxItem, *, only: bool) -> Op:
+        if only:  # the server took the message; what is missing are some devices
+            return CloseOutbox((item.message_id,))
+        return self._fail(item, "no_devices", "none of this contact's devices could be encrypted for")
+
+    def _put_back(self, item: OutboxItem, *, only: bool) -> None:
+        if only:
+            self._needs_resync = True
+        else:
+            self._reseal.add(item.wa_id)
+
+
+def _sealed_row(item: OutboxItem, draft: Draft, sealed: Sealed) -> SealedMessage:
+    composed = draft.composed
+    return SealedMessage(
+        item.message_id, sealed.stanza, composed.message, composed.stanza_type, composed.edit, draft.unix_ms // 1000
+    )
