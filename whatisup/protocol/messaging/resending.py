@@ -138,7 +138,7 @@ def _may_have(device: Jid, receipt: Receipt, retained: Retained, keyring: Keyrin
     """Whether a device may have a message: one of our account's or of the chat's."""
     if not (device.is_pn or device.is_lid) or device.agent:
         return False
-    if retained.chat.server == GROUP_SERVER:
+    if GROUP_SERVER in (retained.chat.server, receipt.source.server):
         return receipt.source == retained.chat
     if own.is_own(device):
         return True

@@ -180,7 +180,9 @@ def deliver(
     message = parse_message(sealed if isinstance(sealed, Node) else decode_node(sealed.stanza))
     delivered = {}
     for jid, enc in message.participants:
-        receiver = next(person for person in people if jid.user in (person.digits, person.lid_digits))
+        receiver = next((person for person in people if jid.user in (person.digits, person.lid_digits)), None)
+        if receiver is None:
+            continue
         is_own = receiver is sender.person
         names = (sender.own.lid, sender.person.pn) if form == LID_SERVER else (sender.own.pn, sender.person.lid)
         delivered[receiver.lid.with_device(jid.device)] = build_delivery(
