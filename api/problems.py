@@ -60,7 +60,7 @@ CODES: Mapping[str, Code] = {
     "chat_not_supported_yet": Code(422, "Sending to this kind of chat is meant to come, and is not built yet."),
     "too_many_checks": Code(429, "The instance has looked up as many numbers as it may for now."),
     "internal_error": Code(500, "We failed; the request id finds the log line."),
-    "check_failed": Code(502, "WhatsApp did not say whether the number has an account."),
+    "check_failed": Code(502, "WhatsApp did not say whether the number has an account.", 60),
     "pair_code_failed": Code(502, "WhatsApp refused to hand out a linking code."),
     "no_qr": Code(503, "No QR is on offer yet.", 2),
     "worker_at_capacity": Code(503, "The process holds as many sessions as it may.", 30),
@@ -155,6 +155,8 @@ def problem_of(error: BaseException) -> Problem:
         problem = Problem(code, str(leaf))
         problem.headers["Retry-After"] = str(math.ceil(leaf.retry_after_s))
         return problem
+    if isinstance(leaf, e.CheckFailed):
+        return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, SandboxRefused):
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):

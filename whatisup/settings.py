@@ -183,9 +183,9 @@ SETTINGS: tuple[Setting, ...] = (
         "retry_resends_per_minute",
         "10",
         _number(0, 10_000),
-        "resends that one chat's retry receipts get a minute; 0 = no limit",
+        "resends that one chat's retry receipts get a minute, live; 0 = no limit",
     ),
-    Setting("RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once before that"),
+    Setting("RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once first, live"),
 )
 
 

@@ -41,6 +41,8 @@ EVENT_TYPES: Final = (
     "message.read",
     "message.played",
     "message.failed",
+    "account.restricted",
+    "contact.identity_changed",
 )
 MAX_STREAMS_PER_CUSTOMER: Final = 64
 PAGE: Final = 100

@@ -269,6 +269,6 @@ ENDPOINTS: Final = (
         summary="Ask WhatsApp whether a number has an account.",
         handler=check_contact,
         reply=ContactExists,
-        problems=(*_ASKED, "too_many_checks"),
+        problems=(*_ASKED, "too_many_checks", "check_failed"),
     ),
 )

@@ -8,11 +8,16 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound, RequestEntityTooLarg
 from api.problems import CODES, ERRORS, Problem, problem_of
 from whatisup import errors
 
+ELSEWHERE = ("whatisup.sandbox", "whatisup.protocol")
+
 
 def subclasses(kind: type[Exception]) -> set[type[Exception]]:
-    """The classes at and below `kind`; the sandbox's own live in another process and reach us as `SandboxRefused`."""
+    """The classes at and below `kind`.
+
+    The sandbox's own live in another process and reach us as `SandboxRefused`; the protocol's end in the outbox.
+    """
     below = {leaf for child in kind.__subclasses__() for leaf in subclasses(child)}
-    return {leaf for leaf in {kind} | below if not leaf.__module__.startswith("whatisup.sandbox")}
+    return {leaf for leaf in {kind} | below if not leaf.__module__.startswith(ELSEWHERE)}
 
 
 @pytest.mark.parametrize("kind", sorted(subclasses(errors.CommandRefused) | subclasses(errors.StoreError), key=str))
@@ -76,3 +81,17 @@ def test_problem_of_http_exception(error: Exception, code: str) -> None:
 
 def test_problem_of_wrong_method_says_which_are_right() -> None:
     assert problem_of(MethodNotAllowed(valid_methods=["GET", "HEAD"])).headers["Allow"] == "GET, HEAD"
+
+
+def test_problem_of_too_many_checks_says_when_the_next_is_due() -> None:
+    problem = problem_of(errors.TooManyChecks(5.2))
+    assert (problem.status, problem.code, problem.headers["Retry-After"]) == (429, "too_many_checks", "6")
+
+
+def test_problem_of_a_lost_session_names_the_state() -> None:
+    problem = problem_of(errors.NotConnected("disconnected"))
+    assert (problem.status, problem.details) == (409, {"status": "disconnected"})
+
+
+def test_problem_of_a_failed_lookup_names_its_cause() -> None:
+    assert problem_of(errors.CheckFailed(429)).details == {"cause": 429}
