@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.conftest import TEST_SECRETS
+from tests.store.conversation import Conversation
 from tests.store.world import World
 from whatisup.store.store import Store
 
@@ -55,6 +59,34 @@ def store(open_store: Callable[[], Store]) -> Store:
 def world(store: Store) -> World:
     """A store with a customer and an instance in it."""
     return World(store)
+
+
+@pytest.fixture
+def talk(store: Store) -> Conversation:
+    """A store with a connected instance in it."""
+    conversation = Conversation(store)
+    conversation.link()
+    return conversation
+
+
+@pytest.fixture
+def count_statements() -> Callable[[Store], AbstractContextManager[list[str]]]:
+    """Collect the statements that a store's writer executes within a block."""
+
+    @contextmanager
+    def counting(store: Store) -> Iterator[list[str]]:
+        statements: list[str] = []
+
+        def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            statements.append(statement)
+
+        event.listen(store._backend.writer, "before_cursor_execute", note)
+        try:
+            yield statements
+        finally:
+            event.remove(store._backend.writer, "before_cursor_execute", note)
+
+    return counting
 
 
 @pytest.fixture
