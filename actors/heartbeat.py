@@ -17,7 +17,7 @@ from actors.supervisor import Supervisor
 from actors.writer import Writer
 from whatisup.errors import ActorStopped, StoreError, StoreUnavailable
 from whatisup.lifecycle import State, Trigger, should_run
-from whatisup.store import Runnable, auth, events, idempotency, instances
+from whatisup.store import Runnable, auth, events, idempotency, instances, retention
 from whatisup.store.database import Database
 from whatisup.store.transaction import Tx
 
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 CLOCK_JUMP_MS = 60_000
 LAG_PROBE_S = 1.0
+# Portions of one beat: a store that was not swept for long catches up over some beats.
+MAX_SWEEPS = 20
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Heartbeat:
         wake: Callable[[str, Trigger], None],
         unix_ms: Callable[[], int],
         client_version: str,
+        body_days: int = retention.BODY_DAYS,
     ) -> None:
         self.pulse = Pulse()
         self._interval_s = interval_s
@@ -67,6 +70,7 @@ class Heartbeat:
         self._wake = wake
         self._unix_ms = unix_ms
         self._client_version = client_version
+        self._body_days = body_days
         self._clock_offset_ms: float | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -100,7 +104,14 @@ class Heartbeat:
             self._wake(instance_id, Trigger.BAN_EXPIRED)
         await self._follow_client_version()
         await self._writer.call(_expire, now_ms)
+        await self._sweep(now_ms)
         self.pulse.beat_at = trio.current_time()
+
+    async def _sweep(self, now_ms: int) -> None:
+        """Forget messages' bodies and everything else whose time is over, in portions that hold nobody up."""
+        for _ in range(MAX_SWEEPS):
+            if not await self._writer.call(retention.sweep, now_ms, self._body_days):
+                return
 
     async def _touch(self) -> None:
         """Write when each connected instance last heard from WhatsApp, all in one statement."""

@@ -107,6 +107,7 @@ class System:
             wake=self._wake,
             unix_ms=unix_ms,
             client_version=str(self.profile.version),
+            body_days=settings.message_body_retention_days,
         )
 
     @property

@@ -274,7 +274,8 @@ async def on_downgrade_warned(actor: InstanceActor, _event: DowngradeWarned) -> 
 
 
 async def on_frame_dropped(actor: InstanceActor, event: FrameDropped) -> None:
-    """Count it; the connection lives on."""
+    """Count it; the connection lives on, and so does the window of the offline queue that it may have ended."""
+    await transmit(actor, event)
     actor.services.counts.dropped_frames += 1
     if actor.tally.is_worth_a_line("frame_dropped"):
         log.warning("instance.frame_dropped", instance_id=actor.id, reason=event.reason)

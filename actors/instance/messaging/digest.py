@@ -107,6 +107,11 @@ class Digest:
         """The messages, as (chat, author, id), that this batch can read."""
         return frozenset(self._read)
 
+    @property
+    def used_prekeys(self) -> int:
+        """How many one-time prekeys the batch has used up."""
+        return sum(len(entry.opened.used_prekeys) for entry in self._answers if isinstance(entry, Entry))
+
     def answers(self) -> list[Node]:
         """What to send once all is committed, in the order of the stanzas."""
         said: list[Node] = []

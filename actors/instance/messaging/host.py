@@ -9,6 +9,7 @@ from typing import Protocol
 
 from actors.instance.services import Services
 from whatisup.protocol.connection import Connection
+from whatisup.protocol.dialogue.ration import PrekeyRation
 from whatisup.store import Committed, Instance, Op
 
 
@@ -33,6 +34,11 @@ class Host(Protocol):
     @property
     def connection(self) -> Connection | None:
         """The connection, while there is one."""
+        ...
+
+    @property
+    def ration(self) -> PrekeyRation:
+        """How many prekeys may be made: every used one may be replaced."""
         ...
 
     @property

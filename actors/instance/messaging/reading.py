@@ -137,6 +137,7 @@ class Reading:
             elif isinstance(event, ReceiptReceived):
                 self._sending.proven(event.receipt.ids)
         self._repair.committed(digest)
+        self._host.ration.used(digest.used_prekeys)
         connection, now = self._host.connection, trio.current_time()
         if connection is None:
             return
