@@ -130,6 +130,7 @@ def _carry_out(hub: Hub, posting: Posting) -> Accepted:
     peer = account_of(hub.state, to, posting.account)
     if peer is None:
         raise Refusal(_BAD if to.is_pn or to.is_lid else _NO_MEMBER)
+    posting = replace(posting, message=_bare(posting.message))
     if posting.message.direct is not None or posting.message.device_fanout is False:
         return _again(hub, posting, peer)
     return _to_user(hub, posting, peer)
@@ -255,7 +256,7 @@ def _deliver(hub: Hub, posting: Posting, device: Device, enc: Enc, chat: Account
         source = jid_of(posting.account, posting.sender.device, as_lid=True)
     copies_chat = is_own and chat is not None
     node = build_delivery(
-        _bare(posting.message),
+        posting.message,
         source=source,
         unix_t=posting.t,
         encs=encs,
@@ -316,7 +317,7 @@ def _to_list(hub: Hub, posting: Posting) -> None:
     if message.addressing_mode is not None:
         raise Refusal(_INVALID)
     as_lid = any(jid.is_lid for jid, _ in message.participants)
-    posting = replace(posting, as_lid=as_lid)
+    posting = replace(posting, message=_bare(message), as_lid=as_lid)
     shared = () if message.direct is None else (message.direct,)
     for jid, enc in message.participants:
         account = account_of(hub.state, jid, posting.account)
@@ -324,7 +325,7 @@ def _to_list(hub: Hub, posting: Posting) -> None:
         if device is None or device == posting.sender:
             continue
         node = build_delivery(
-            _bare(message),
+            posting.message,
             source=message.to,
             participant=posting.source,
             sender_alt=posting.source_alt,

@@ -225,11 +225,14 @@ class Hub:
 
     def send(self, client: Client, *nodes: Node) -> None:
         """Queue stanzas on a connection; nothing goes out behind a last word."""
+        for node in nodes:
+            self._send(client, node)
+
+    def _send(self, client: Client, node: Node, encoded: bytes | None = None) -> None:
         if client.ending is not None or client.is_half_open:
             return
-        for node in nodes:
-            self.trace(client, node, is_sent=True)
-            client.session.send(node)
+        self.trace(client, node, is_sent=True)
+        client.session.send(node, encoded)
         if client.session.pending > MAX_PENDING:
             client.ending = Ending.RESET
         client.wake()
@@ -278,8 +281,9 @@ class Hub:
         if outbox is None or client.ending is not None:
             return
         outbox.written.add(stanza.position)
+        encoded = None if "offline" in node.attrs else stanza.stanza
         if stanza.kind != "message":
-            self.send(client, node)
+            self._send(client, node, encoded)
             return
         if client.record is not None:
             client.record.delivered.append(stanza)
@@ -287,7 +291,8 @@ class Hub:
             client.held = stanza, node
             return
         copies = 2 if self.faults.take(FaultName.DUPLICATE, client.target) is not None else 1
-        self.send(client, *[node] * copies)
+        for _ in range(copies):
+            self._send(client, node, encoded)
         self.release(client)
         if self.faults.take(FaultName.DROP_AFTER_DELIVERY, client.target) is not None:
             # From here on nothing that the client says is heard; what was written still goes out.

@@ -71,10 +71,10 @@ class Ledger:
     def expire(self, unix: int) -> None:
         """Forget ids that are older than 14 days, or too many."""
         with self._state.writing() as cursor:
-            bounds = cursor.execute("SELECT min(position), max(position) FROM sent").fetchone()
-            if bounds[0] is None:
+            (newest,) = cursor.execute("SELECT max(position) FROM sent").fetchone()
+            if newest is None:
                 return
-            cursor.execute("DELETE FROM sent WHERE position <= ?", (bounds[1] - MAX_SENT,))
+            cursor.execute("DELETE FROM sent WHERE position <= ?", (newest - MAX_SENT,))
             # Positions grow with time, so the oldest row tells whether there is anything to do.
             oldest = cursor.execute("SELECT t FROM sent ORDER BY position LIMIT 1").fetchone()
             if oldest is not None and oldest[0] <= unix - REMEMBERED_S:

@@ -140,9 +140,10 @@ class Session:
         self._handshake = None
         return Opened(result.noise_public, result.payload)
 
-    def send(self, node: Node) -> None:
-        """Queue a stanza."""
-        encoded = encode_node(node)
+    def send(self, node: Node, encoded: bytes | None = None) -> None:
+        """Queue a stanza; `encoded` is the same, encoded, where somebody has done that already."""
+        if encoded is None:
+            encoded = encode_node(node)
         if node.tag not in _NEVER_COMPRESSED and (
             self._compression is Compression.ALL or (self._compression is Compression.LARGE and len(encoded) > LARGE)
         ):
