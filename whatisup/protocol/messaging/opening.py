@@ -191,11 +191,9 @@ def _open(
         if digest in known or digest in parts.hashes:
             parts.repeated.add(_content_kind(enc))
             continue
-        mark = keyring.checkpoint()
         try:
             plaintext = _decrypt(enc, address, envelope, keyring, own, parts, entropy)
         except E2eeError as error:
-            keyring.rollback(mark)
             parts.failures.append(_failure(error, enc, encs))
             continue
         parts.plaintexts.append(plaintext)
@@ -230,6 +228,7 @@ def _prekeys_of(enc: Enc, own: Own) -> set[KeyName]:
 def _decrypt(
     enc: Enc, address: str, envelope: Envelope, keyring: Keyring, own: Own, parts: _Parts, entropy: Entropy
 ) -> bytes:
+    """Return the unpadded plaintext. Nothing is kept before there is one: raises `E2eeError`, the keyring untouched."""
     if enc.kind == _GROUP:
         name = sender_key_name(envelope.source, address)
         sender_key, padded = decrypt_group(keyring.sender_key(name), enc.ciphertext)

@@ -16,14 +16,16 @@ from tests.unit.whatisup.protocol.messaging.parties import (
     pairwise,
     two_people,
 )
+from whatisup.e2ee import encrypt
 from whatisup.jid import Jid
 from whatisup.protocol.content.compose import wrap_device_sent
 from whatisup.protocol.credentials import SignedPrekey
 from whatisup.protocol.messaging.keyring import KeyNotLoaded, Keyring, encode_signed_prekey
 from whatisup.protocol.messaging.opening import Opened, Verdict, open_message, wanted_for_opening
+from whatisup.protocol.messaging.sealing import wanted_for_sealing
 from whatisup.protocol.stanzas.enc import Enc, enc_node
 from whatisup.wire import Node
-from whatisup.wire.message import Message, ProtocolMessage
+from whatisup.wire.message import Message, PeerDataOperationRequestType, ProtocolMessage
 
 HELLO = Message(conversation="hello").SerializeToString()
 
@@ -125,6 +127,7 @@ def test_the_same_ciphertext_twice_in_one_stanza_is_decrypted_once() -> None:
     opened = bob.open(direct(ann, bob, enc, enc))
     assert opened.verdict is Verdict.READ
     assert len(opened.hashes) == 1
+    assert opened.failure is None
 
 
 def test_garbage_leaves_no_trace_and_asks_again() -> None:
@@ -206,6 +209,22 @@ def test_history_is_believed_from_our_own_phone_alone() -> None:
     assert (foreign.verdict, foreign.content and foreign.content.kind) == (Verdict.SILENT, "")
 
 
+def test_what_a_phone_answers_is_believed_from_our_phone_alone() -> None:
+    (ann, _) = two_people((0, 1, 2))
+    answer = Message()
+    protocol = answer.protocolMessage
+    protocol.type = ProtocolMessage.PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE
+    response = protocol.peerDataOperationRequestResponseMessage
+    response.peerDataOperationRequestType = PeerDataOperationRequestType.PLACEHOLDER_MESSAGE_RESEND
+    kinds = []
+    for number in (0, 2):
+        enc = pairwise(ann.devices[number], ann.devices[1], answer.SerializeToString())
+        opened = ann.devices[1].open(direct(ann.devices[number], ann.devices[1], enc, category="peer"))
+        assert opened.content is not None
+        kinds.append(opened.content.kind)
+    assert kinds == ["placeholder_response", ""]
+
+
 def test_who_says_to_be_our_phone_must_have_its_key() -> None:
     ann, bob = two_people()
     companion, impostor = ann.devices[1], bob.devices[0]
@@ -235,6 +254,29 @@ def test_a_new_identity_replaces_the_old_one_only_when_its_message_is_read() -> 
     assert bob.store["identity", "10000000001_1.0"] == reinstalled.own.identity.pair.public
     # Nothing of the old installation is believed any more.
     assert bob.open(direct(ann, bob, pairwise(ann, bob, HELLO))).verdict is Verdict.FAILED
+
+
+def test_an_identity_outlives_its_sessions() -> None:
+    ann, bob = devices()
+    acquaint(ann, bob)
+    del bob.store["session", "10000000001_1.0"]
+    reinstalled = two_people()[0].devices[0]
+    opened = bob.open(direct(reinstalled, bob, pairwise(reinstalled, bob, HELLO)))
+    assert (opened.verdict, opened.identity_changed) == (Verdict.READ, ann.lid)
+
+
+def test_wrong_padding_is_asked_for_again_and_takes_nothing_with_it() -> None:
+    ann, bob = devices()
+    acquaint(ann, bob)
+    keyring = Keyring()
+    ann.load(keyring, wanted_for_sealing([bob.lid], ann.own, chat_pn=bob.person.pn))
+    sealed = encrypt(keyring.session(str(keyring.address(bob.lid))), ann.own.identity, HELLO + b"\x02\x01\x02")
+    before = dict(bob.store)
+    opened = bob.open(direct(ann, bob, Enc(sealed.kind, sealed.ciphertext)))
+    assert opened.verdict is Verdict.FAILED
+    assert opened.failure is not None
+    assert opened.failure.reason == "bad_padding"
+    assert bob.store == before
 
 
 # Names

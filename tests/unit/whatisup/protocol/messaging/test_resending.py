@@ -21,7 +21,7 @@ from tests.unit.whatisup.protocol.messaging.parties import (
     two_people,
 )
 from whatisup.jid import Jid
-from whatisup.protocol.content.bodies import ContactBody, ContactCard, EditBody, PollBody, ReactionBody, TextBody
+from whatisup.protocol.content.bodies import Body, ContactBody, ContactCard, EditBody, PollBody, ReactionBody, TextBody
 from whatisup.protocol.content.compose import Target, compose
 from whatisup.protocol.messaging.answers import RetryAnswer, answers
 from whatisup.protocol.messaging.keyring import KeyNotLoaded, Keyring
@@ -222,7 +222,9 @@ def test_nobody_else_gets_a_kept_message() -> None:
     assert resend(one, dataclasses.replace(as_stranger, retry=keys), retained) is None
     assert resend(one, receipt, dataclasses.replace(retained, wa_id="another")) is None
     assert resend(one, dataclasses.replace(receipt, retry=None), retained) is None
-    assert resend(one, dataclasses.replace(receipt, source=one.lid), retained) is None
+    assert receipt.retry is not None
+    own_keys = dataclasses.replace(receipt.retry, keys=one.bundle())
+    assert resend(one, dataclasses.replace(receipt, source=one.lid, retry=own_keys), retained) is None
     assert resend(one, dataclasses.replace(receipt, source=Jid("1", "newsletter")), retained) is None
     in_group = dataclasses.replace(receipt, source=GROUP, participant=other.lid)
     assert resend(one, in_group, retained) is None
@@ -270,13 +272,18 @@ def test_a_group_message_takes_the_sender_key_along() -> None:
 def test_what_is_kept_composes_to_what_it_was() -> None:
     ann, bob = two_people((0,))
     target = Target("X", from_me=True)
-    bodies = [
+    bodies: list[Body] = [
         TextBody("x"),
         ReactionBody("X", "👍"),
         EditBody("X", "y"),
-        PollBody("?", ["a", "b"]),
-        ContactBody([ContactCard("A", "+15550001")]),
-        ContactBody([ContactCard("A", "+15550001"), ContactCard("B", "+15550002")]),
+        PollBody("?", ("a", "b")),
+        ContactBody((ContactCard("A", "+15550001"),)),
+        ContactBody(
+            (
+                ContactCard("A", "+15550001"),
+                ContactCard("B", "+15550002"),
+            )
+        ),
     ]
     for body in bodies:
         composed = compose(body, chat=bob.lid, own=ann.lid, target=target, secret=entropy(32), unix_ms=NOW_MS)

@@ -138,7 +138,7 @@ def test_a_reaction_and_a_poll_say_so_around_the_ciphertext() -> None:
     assert message.type == "reaction"
     assert message.reporting is None
     assert all(enc.hide for _, enc in message.participants)
-    poll = PollBody("?", ["a", "b"])
+    poll = PollBody("?", ("a", "b"))
     composed = compose(poll, chat=bob.lid, own=own, target=None, secret=entropy(32), unix_ms=NOW_MS)
     message = outgoing(device.seal(bob, composed))
     assert (message.type, dict(message.meta)) == ("poll", {"polltype": "creation"})
