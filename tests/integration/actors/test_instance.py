@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import trio
 
 from actors.instance.actor import InstanceActor
 from actors.messages import Delete, Logout, RequestPairCode, RequestQr, Start, Stop
+from tests.integration.actors.arrows import Bug, until_no_arrow_is_left
 from tests.integration.actors.house import ORIGIN, House, open_house, open_sandbox
 from whatisup.control import FaultRequest, Scope
 from whatisup.errors import (
@@ -161,54 +161,6 @@ async def test_an_actor_killed_with_a_unit_queued_never_overwrites_its_successor
     await house.status(instance_id, State.CONNECTED)
 
 
-class Crash(Exception):
-    """The bug that a test plants."""
-
-
-@dataclass
-class Plan:
-    """Where one instance's bug strikes: at the `at`-th arrow, counted from the first one into the method `since`."""
-
-    at: int
-    since: str = ""
-    passed: int = 0
-    has_struck: bool = False
-
-
-class Bug:
-    """Raises at a chosen arrow of an instance's actor, once; each instance may have one of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.plans: dict[str, Plan] = {}
-        for name in ("commit", "flush", "begin_farewell"):
-            monkeypatch.setattr(InstanceActor, name, self._around(name, getattr(InstanceActor, name)))
-
-    def arm(self, instance_id: str, at: int, *, since: str = "") -> Plan:
-        self.plans[instance_id] = plan = Plan(at, since)
-        return plan
-
-    def _around(self, name, method):  # type: ignore[no-untyped-def]  # wraps whatever method it is given
-        async def wrapper(actor, *args, **kwargs):  # type: ignore[no-untyped-def]  # same
-            plan = self.plans.get(actor.id)
-            if plan is not None and name == plan.since:
-                plan.since = ""
-            self._arrow(plan)
-            result = await method(actor, *args, **kwargs)
-            self._arrow(plan)
-            return result
-
-        return wrapper
-
-    @staticmethod
-    def _arrow(plan: Plan | None) -> None:
-        if plan is None or plan.has_struck or plan.since:
-            return
-        plan.passed += 1
-        if plan.passed == plan.at:
-            plan.has_struck = True
-            raise Crash
-
-
 async def devices(house: House, number: str) -> int:
     return len((await house.sandbox.account(number)).devices)
 
@@ -235,25 +187,7 @@ async def consistent(house: House, instance_id: str, number: str) -> State:
     raise AssertionError(f"never agreed: {row.status} {row.detail}, {linked} devices")
 
 
-AT_ONCE = 4
 """Arrows tried side by side; each instance has a bug of its own, so they do not disturb each other."""
-
-
-async def until_no_arrow_is_left(try_arrow: Callable[[int], Awaitable[bool]]) -> int:
-    """Try arrow 1, 2, 3 ... until one is past the last; how many there are. `try_arrow` says whether it was reached."""
-    reached: dict[int, bool] = {}
-
-    async def note(at: int) -> None:
-        reached[at] = await try_arrow(at)
-
-    first = 1
-    while all(reached.values()):
-        async with trio.open_nursery() as nursery:
-            for at in range(first, first + AT_ONCE):
-                nursery.start_soon(note, at)
-        first += AT_ONCE
-        assert first < 200
-    return sum(reached.values())
 
 
 @pytest.mark.slow

@@ -81,7 +81,9 @@ async def test_a_text_reaches_a_contact_and_its_receipts_come_back(house: House)
     delivered = await told(house, instance_id, "message.delivered")
     assert delivered[0].data is not None
     assert delivered[0].data["message_id"] == message.id
-    await house.sandbox.read(contact.number, control.ReadRequest(chat=(await house.row(instance_id)).phone_number or ""))
+    await house.sandbox.read(
+        contact.number, control.ReadRequest(chat=(await house.row(instance_id)).phone_number or "")
+    )
     await told(house, instance_id, "message.read")
 
 
