@@ -10,6 +10,7 @@ Source: WhatsApp Web, as whatsmeow and Baileys name their sessions.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -34,6 +35,13 @@ SIGNED_PREKEY: Final = "skey"
 PREKEY: Final = "prekey"
 
 _KEY_LENGTH: Final = 32
+
+
+class _Absent(enum.Enum):
+    ABSENT = enum.auto()
+
+
+_ABSENT: Final = _Absent.ABSENT  # stands for "never loaded", where None is "the store has no such key"
 
 _Value: TypeAlias = "bytes | SessionRecord | SenderKeyRecord | None"
 
@@ -118,7 +126,7 @@ class Keyring:
         self._values: dict[KeyName, _Value] = dict(loaded or {})
         self._complete: set[KeyName] = set()
         self._changed: set[KeyName] = set()
-        self._undo: list[tuple[KeyName, _Value, bool]] = []
+        self._undo: list[tuple[KeyName, _Value | _Absent, bool]] = []
         self._lids: dict[str, str] = {}
         self._pns: dict[str, str] = {}
 
@@ -149,11 +157,11 @@ class Keyring:
         return value if value is None or isinstance(value, bytes) else value.encode()
 
     def put(self, kind: str, name: str, value: bytes) -> None:
-        """Keep a key."""
+        """Keep a key, loaded or not."""
         self._write((kind, name), value)
 
     def delete(self, kind: str, name: str) -> None:
-        """Forget a key."""
+        """Forget a key, loaded or not."""
         self._write((kind, name), None)
 
     def names(self, kind: str, prefix: str) -> list[str]:
@@ -249,7 +257,8 @@ class Keyring:
         """
         if self._lids.get(pn.user) == lid.user:
             return False
-        if _text(self.get(LID, pn.user)) == lid.user and _text(self.get(PN, lid.user)) == pn.user:
+        held = _text(self.get(LID, pn.user)), _text(self.get(PN, lid.user))
+        if held == (lid.user, pn.user):
             return False
         self.put(LID, pn.user, lid.user.encode())
         self.put(PN, lid.user, pn.user.encode())
@@ -301,7 +310,10 @@ class Keyring:
         """Undo every change since that mark, as if it had never been."""
         while len(self._undo) > mark:
             name, value, was_changed = self._undo.pop()
-            self._values[name] = value
+            if isinstance(value, _Absent):
+                del self._values[name]
+            else:
+                self._values[name] = value
             if not was_changed:
                 self._changed.discard(name)
 
@@ -317,8 +329,8 @@ class Keyring:
             raise KeyNotLoaded(key) from None
 
     def _write(self, key: KeyName, value: _Value) -> None:
-        held = self._read(key)
-        if held is value or (value is None and held is None):
+        held = self._values.get(key, None if self._is_complete(*key) else _ABSENT)
+        if held is value:
             return
         self._undo.append((key, held, key in self._changed))
         self._values[key] = value

@@ -36,10 +36,19 @@ def test_what_was_never_loaded_is_named() -> None:
     with pytest.raises(KeyNotLoaded) as raised:
         keyring.get("session", "2.0")
     assert raised.value.name == ("session", "2.0")
+
+
+def test_what_was_never_loaded_may_be_written_and_undone() -> None:
+    keyring = Keyring()
+    mark = keyring.checkpoint()
+    keyring.put("devices", "1@lid", b"x")
+    keyring.delete("devices", "2@lid")
+    assert keyring.changes == {("devices", "1@lid"): b"x", ("devices", "2@lid"): None}
+    assert keyring.get("devices", "1@lid") == b"x"
+    keyring.rollback(mark)
+    assert keyring.changes == {}
     with pytest.raises(KeyNotLoaded):
-        keyring.put("session", "2.0", b"x")
-    with pytest.raises(KeyNotLoaded):
-        keyring.delete("session", "2.0")
+        keyring.get("devices", "1@lid")
 
 
 def test_an_answer_says_what_does_not_exist() -> None:
