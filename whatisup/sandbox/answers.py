@@ -18,6 +18,7 @@ from whatisup.protocol.stanzas.tokens import parse_token_issue
 from whatisup.protocol.stanzas.usync import USYNC_XMLNS
 from whatisup.sandbox import phone
 from whatisup.sandbox.accounts import Account, Companion
+from whatisup.sandbox.app_state import APP_STATE_XMLNS, answer_app_state
 from whatisup.sandbox.directory import account_of
 from whatisup.sandbox.hub import Client, Hub
 from whatisup.sandbox.tokens import TOKEN_LENGTH, issue_token
@@ -198,6 +199,10 @@ def _groups(hub: Hub, client: Client, companion: Companion, request: Node) -> No
     return build_error(request, 501)
 
 
+def _app_state(hub: Hub, client: Client, companion: Companion, request: Node) -> Node:
+    return answer_app_state(request)
+
+
 ANSWERS: Final[Mapping[tuple[str, str], Answer]] = {
     (prekeys.ENCRYPT_XMLNS, "get"): _encrypt_get,
     (prekeys.ENCRYPT_XMLNS, "set"): _encrypt_set,
@@ -210,4 +215,5 @@ ANSWERS: Final[Mapping[tuple[str, str], Answer]] = {
     (USYNC_XMLNS, "get"): _usync,
     (_GROUPS_XMLNS, "get"): _groups,
     (MD_XMLNS, "set"): _md_set,
+    (APP_STATE_XMLNS, "set"): _app_state,
 }
