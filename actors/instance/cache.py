@@ -1,14 +1,14 @@
 """What every instance's messaging reads again and again, kept in memory: sessions, device lists, LIDs, by key.
 
-Rule: an entry is what the store held when it was last read or committed by the one actor that may change it. It is
-filed under that actor's incarnation, so whatever a dead or wiped actor left behind is never found again, and it is
-changed only after the commit. The whole cache is bounded in bytes; what was not used for longest goes first.
+Rule: an entry is what the store held when it was last read or committed by the one actor that may change it, and it
+changes only after the commit. It is filed under a lease that ends with the actor's connection, so what a dead actor or
+a wiped account left behind is never found again. The cache is bounded in bytes; what was unused for longest goes first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -31,43 +31,42 @@ MISSING: Final = Missing.MISSING
 
 
 class KeyCache:
-    """A bounded map from (instance, incarnation, key) to sealed-at-rest values as they are in the clear."""
+    """A bounded map from (lease, key) to what is sealed at rest, in the clear."""
 
-    __slots__ = ("_bytes", "_entries", "_max_bytes")
+    __slots__ = ("_bytes", "_entries", "_last_lease", "_max_bytes")
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._entries: OrderedDict[tuple[str, int, KeyName], bytes | None] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, KeyName], bytes | None] = OrderedDict()
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._last_lease = 0
 
     def __repr__(self) -> str:
         return f"KeyCache({len(self._entries)} entries, {self._bytes} bytes)"
 
-    def get(self, instance_id: str, incarnation: int, name: KeyName) -> bytes | Missing | None:
+    def lease(self) -> int:
+        """A fresh name to file entries under; nothing is found under it yet."""
+        self._last_lease += 1
+        return self._last_lease
+
+    def get(self, lease: int, name: KeyName) -> bytes | Missing | None:
         """The value, None where the store has no such row, `MISSING` where the cache does not know."""
-        key = (instance_id, incarnation, name)
+        key = (lease, name)
         if key not in self._entries:
             return MISSING
         self._entries.move_to_end(key)
         return self._entries[key]
 
-    def put(self, instance_id: str, incarnation: int, values: Mapping[KeyName, bytes | None]) -> None:
+    def put(self, lease: int, values: Mapping[KeyName, bytes | None]) -> None:
         """Remember what was read or committed."""
         for name, value in values.items():
-            key = (instance_id, incarnation, name)
+            key = (lease, name)
             self._bytes -= self._weight(self._entries.pop(key, None)) if key in self._entries else 0
             self._entries[key] = value
             self._bytes += self._weight(value)
         while self._bytes > self._max_bytes:
             _, value = self._entries.popitem(last=False)
             self._bytes -= self._weight(value)
-
-    def forget(self, instance_id: str, incarnation: int, names: Iterable[KeyName]) -> None:
-        """Read these again next time: what was committed is not known."""
-        for name in names:
-            key = (instance_id, incarnation, name)
-            if key in self._entries:
-                self._bytes -= self._weight(self._entries.pop(key))
 
     @staticmethod
     def _weight(value: bytes | None) -> int:

@@ -176,7 +176,9 @@ async def on_login_succeeded(actor: InstanceActor, event: LoginSucceeded) -> Non
         return
     state = await actor.services.database.read(auth.load, actor.id)
     if state is not None and state.account is not None and state.account.lid != event.lid:
-        await actor.commit(auth.put_account(state.account.with_lid(event.lid)))
+        account = state.account.with_lid(event.lid)
+        await actor.commit(auth.put_account(account))
+        actor.messaging.attach(state.credentials, account)
 
 
 async def on_prekeys_wanted(actor: InstanceActor, event: PrekeysWanted) -> None:

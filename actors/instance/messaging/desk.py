@@ -28,11 +28,11 @@ NEVER: Final = float("inf")
 class Messaging:
     """See the module. Everything that depends on the connection is forgotten with it."""
 
-    __slots__ = ("contacts", "notices", "reading", "repair", "resending", "sending", "typing")
+    __slots__ = ("_shelf", "contacts", "notices", "reading", "repair", "resending", "sending", "typing")
 
     def __init__(self, host: Host) -> None:
         services = host.services
-        shelf = KeyShelf(services.database, services.keys, host.id, host.row.incarnation)
+        self._shelf = shelf = KeyShelf(services.database, services.keys, host.id)
         self.sending = Sending(host, shelf)
         self.repair = Repair(host, shelf)
         self.typing = Typing(host)
@@ -43,6 +43,7 @@ class Messaging:
 
     def attach(self, credentials: Credentials, account: Account | None) -> None:
         """A connection begins; without an account it carries no messages."""
+        self._shelf.reopen()
         own = None if account is None else Own.of(credentials, account)
         self._know(own)
 

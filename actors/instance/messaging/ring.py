@@ -19,15 +19,19 @@ _UNCACHED = frozenset({PREKEY})
 
 
 class KeyShelf:
-    """The keys of one instance under one incarnation."""
+    """The keys of one instance, as one connection uses them."""
 
-    __slots__ = ("_cache", "_database", "_incarnation", "_instance_id")
+    __slots__ = ("_cache", "_database", "_instance_id", "_lease")
 
-    def __init__(self, database: Database, cache: KeyCache, instance_id: str, incarnation: int) -> None:
+    def __init__(self, database: Database, cache: KeyCache, instance_id: str) -> None:
         self._database = database
         self._cache = cache
         self._instance_id = instance_id
-        self._incarnation = incarnation
+        self._lease = cache.lease()
+
+    def reopen(self) -> None:
+        """Forget what is cached: another account may be behind the same names."""
+        self._lease = self._cache.lease()
 
     def ring(self, own: Own) -> Keyring:
         """A keyring that knows who we are and has loaded nothing else."""
@@ -45,7 +49,7 @@ class KeyShelf:
         found: dict[KeyName, bytes | None] = {}
         unknown: set[KeyName] = set()
         for name in missing.keys:
-            value = MISSING if name[0] in _UNCACHED else self._cache.get(self._instance_id, self._incarnation, name)
+            value = MISSING if name[0] in _UNCACHED else self._cache.get(self._lease, name)
             if value is MISSING:
                 unknown.add(name)
             else:
@@ -65,7 +69,7 @@ class KeyShelf:
     def remember(self, changes: Mapping[KeyName, bytes | None]) -> None:
         """These values are what the store holds."""
         kept = {name: value for name, value in changes.items() if name[0] not in _UNCACHED}
-        self._cache.put(self._instance_id, self._incarnation, kept)
+        self._cache.put(self._lease, kept)
 
 
 def _load(
