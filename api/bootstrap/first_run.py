@@ -84,6 +84,6 @@ def lines_to_try(url: str, key: str, *, has_sandbox: bool) -> str:
             '-d \'{"name": "Ada", "persona": "echo"}\' | sed \'s/.*"number":"\\([0-9]*\\)".*/\\1/\')',
             f"curl -s {url}/v1/instances/$ID/messages {auth} {json} "
             '-d "{\\"to\\": \\"$FRIEND\\", \\"body\\": {\\"type\\": \\"text\\", \\"text\\": \\"hello\\"}}"',
-            f"curl -s {url}/v1/instances/$ID/messages {auth}",
+            f"sleep 1; curl -s {url}/v1/instances/$ID/messages {auth}",
         ]
     return "\n".join(lines) + "\n"

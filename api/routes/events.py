@@ -22,28 +22,13 @@ from api.auth import Principal
 from api.problems import Problem
 from api.routes.edge import Edge
 from api.routes.endpoint import JSON, Answer, Endpoint, Exchange
+from api.schemas.payloads import PAYLOADS
 from api.schemas.replies import EventEnvelope, EventPage
 from api.schemas.requests import EventsQuery, Nothing
 from whatisup.store import Event, events, instances, keys
 
 SSE: Final = "text/event-stream"
-EVENT_TYPES: Final = (
-    "instance.status",
-    "instance.connected",
-    "instance.disconnected",
-    "instance.crash_looping",
-    "qr.updated",
-    "message.received",
-    "message.undecryptable",
-    "message.unprocessable",
-    "message.sent",
-    "message.delivered",
-    "message.read",
-    "message.played",
-    "message.failed",
-    "account.restricted",
-    "contact.identity_changed",
-)
+EVENT_TYPES: Final = tuple(PAYLOADS)
 MAX_STREAMS_PER_CUSTOMER: Final = 64
 PAGE: Final = 100
 

@@ -13,7 +13,8 @@ import msgspec
 
 from api.problems import CODES
 from api.routes.endpoint import JSON, Access, Endpoint
-from api.schemas.replies import ErrorEnvelope
+from api.schemas.payloads import PAYLOADS
+from api.schemas.replies import ErrorEnvelope, EventPage
 
 _REF: Final = "#/components/schemas/{name}"
 
@@ -69,6 +70,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Write the document for these endpoints."""
     endpoints = tuple(endpoints)
     structs: set[type[msgspec.Struct]] = {ErrorEnvelope}
+    structs |= set(PAYLOADS.values())
     structs |= {e.reply for e in endpoints if e.reply is not None}
     structs |= {e.body for e in endpoints if e.takes_body}
     ordered = sorted(structs, key=lambda struct: struct.__name__)
@@ -104,6 +106,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)],
         "responses": {str(endpoint.status): _success(endpoint), **_problems(endpoint)},
     }
+    if endpoint.reply is EventPage:
+        # What `data` holds depends on `event`, which stands beside it: more than a discriminator can say.
+        operation["x-events"] = {name: {"$ref": _REF.format(name=kind.__name__)} for name, kind in PAYLOADS.items()}
     if endpoint.takes_body:
         schema = {"$ref": _REF.format(name=endpoint.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}

@@ -12,12 +12,13 @@ from msgspec import Meta
 
 from api.schemas.addresses import MAX_ADDRESS, read_address, read_chat
 from api.schemas.parse import Invalid, check_text
+from api.schemas.payloads import ChatData
 from api.schemas.replies import Reply, Time
 from api.schemas.requests import Cursor, Limit, Request
 from api.schemas.times import iso, iso_or_none, unix_ms
 from whatisup.jid import Jid
 from whatisup.protocol.content.bodies import Body
-from whatisup.store import Message, MessageStatus, Moment
+from whatisup.store import Message, MessageStatus, Moment, payloads
 
 MAX_EXPIRES_S: Final = 2_592_000
 
@@ -124,14 +125,6 @@ class AcceptedMessage(Reply, frozen=True):
     status: MessageStatus
 
 
-class ChatRef(Reply, frozen=True):
-    """Who or what a chat is with; `phone` and `lid` (digits) as far as they are known, `jid` always."""
-
-    jid: str
-    phone: str | None
-    lid: str | None
-
-
 class FailureBody(Reply, frozen=True):
     """Why a message failed or could not be read: a stable slug, and a sentence."""
 
@@ -147,7 +140,7 @@ class MessageBody(Reply, frozen=True, rename={"from_": "from"}):
     instance_id: str
     direction: Literal["in", "out"]
     source: Annotated[Source, Meta(description="phone: typed on a device of the account itself.")]
-    chat: ChatRef
+    chat: ChatData
     from_: Annotated[str, Meta(description="The author: digits, or <lid>@lid.")]
     kind: Annotated[str, Meta(description="What it is: the body's `type`, or what there is no body for.")]
     body: Annotated[dict[str, Any], Meta(description="Null once it expired, or while it cannot be read.")] | None
@@ -158,7 +151,7 @@ class MessageBody(Reply, frozen=True, rename={"from_": "from"}):
     push_name: Annotated[str, Meta(description="The name that the author goes by.")] | None
     is_flagged: Annotated[bool, Meta(description="Another message has the same id and says something else.")]
     created_at: Annotated[Time, Meta(description="When we took it.")]
-    timestamp: Annotated[Time, Meta(description="When WhatsApp took it.")] | None
+    sent_at: Annotated[Time, Meta(description="When WhatsApp took it.")] | None
 
     @classmethod
     def of(cls, row: Message) -> MessageBody:
@@ -174,7 +167,7 @@ class HistoryEntry(Reply, frozen=True):
     at: Time
 
 
-class MessageWithHistory(MessageBody, frozen=True, rename={"from_": "from"}):
+class MessageWithHistory(MessageBody, frozen=True):
     """One message and how it went, oldest step first."""
 
     history: list[HistoryEntry]
@@ -194,8 +187,10 @@ def _message_fields(row: Message) -> dict[str, Any]:
         "instance_id": row.instance_id,
         "direction": row.direction,
         "source": row.source,
-        "chat": ChatRef(jid=row.chat, phone=row.chat_phone, lid=row.chat_lid),
-        "from_": row.author_phone or (row.author if row.author_lid is None else f"{row.author_lid}@lid"),
+        "chat": ChatData(
+            **payloads.chat_of({"chat": row.chat, "chat_phone": row.chat_phone, "chat_lid": row.chat_lid})
+        ),
+        "from_": payloads.name_of(row.author, row.author_phone),
         "kind": row.kind,
         "body": row.body,
         "body_expired": row.is_body_expired,
@@ -205,7 +200,7 @@ def _message_fields(row: Message) -> dict[str, Any]:
         "push_name": row.push_name,
         "is_flagged": row.is_flagged,
         "created_at": iso(row.created_at),
-        "timestamp": iso_or_none(row.server_at),
+        "sent_at": iso_or_none(row.server_at),
     }
 
 

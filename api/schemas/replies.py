@@ -134,7 +134,10 @@ class EventEnvelope(Reply, frozen=True):
     api_version: str
     instance_id: str | None
     occurred_at: Time
-    data: Annotated[dict[str, Any], Meta(description="Null once its content has expired.")] | None
+    data: (
+        Annotated[dict[str, Any], Meta(description="By `event`, see x-events; null once its content has expired.")]
+        | None
+    )
 
     @classmethod
     def of(cls, event: Event) -> EventEnvelope:

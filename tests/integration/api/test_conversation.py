@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import msgspec
 import pytest
 import trio
 
+from api.schemas.payloads import PAYLOADS
 from tests.integration.api.front import WAIT_S, Front, Holder, Json
 
 CONTACTS = "/v1/sandbox/contacts"
@@ -70,11 +72,21 @@ async def until(look: Callable[[], Awaitable[list[Json]]], holds: Callable[[list
 
 
 @pytest.fixture
-async def talk(paired_front: Front) -> Talk:
+async def talk(paired_front: Front) -> AsyncIterator[Talk]:
     alice = await paired_front.holder()
     instance_id, number = await alice.pair()
     friend = (await alice.call("POST", CONTACTS, {"name": "Ada"}, 201))["number"]
-    return Talk(alice, instance_id, number, friend)
+    yield Talk(alice, instance_id, number, friend)
+    page = await alice.call("GET", "/v1/events?limit=100", **PAGE)
+    for envelope in page["data"]:
+        check_payload(envelope)
+
+
+def check_payload(envelope: Json) -> None:
+    """Each event is as the document says: nothing is missing, of another type, or unknown."""
+    kind, data = PAYLOADS[envelope["event"]], envelope["data"]
+    msgspec.convert(data, kind)
+    assert set(data) <= set(kind.__struct_encode_fields__), envelope
 
 
 async def test_sent_text_arrives_and_every_step_is_told(talk: Talk) -> None:
@@ -85,7 +97,7 @@ async def test_sent_text_arrives_and_every_step_is_told(talk: Talk) -> None:
     await talk.holder.call("POST", f"{CONTACTS}/{talk.friend}/read", {"instance_id": talk.id}, 204)
     shown = await talk.reaches(accepted["message_id"], "read")
     assert [step["status"] for step in shown["history"]] == ["sent", "delivered", "read"], shown["history"]
-    assert shown["timestamp"] is not None
+    assert shown["sent_at"] is not None
     assert shown["chat"]["phone"] == talk.friend
     for kind in ("message.sent", "message.delivered", "message.read"):
         (told,) = await talk.events(kind, accepted["message_id"])

@@ -81,7 +81,7 @@ async def test_send_is_accepted_stored_and_told(desk: Desk) -> None:
     shown = await alice.call("GET", f"/v1/instances/{instance_id}/messages/{accepted['message_id']}")
     assert shown["body"] == HELLO["body"]
     assert (shown["direction"], shown["source"], shown["status"], shown["kind"]) == ("out", "api", "queued", "text")
-    assert shown["chat"] == {"jid": CHAT, "phone": PEER, "lid": None}
+    assert shown["chat"] == {"jid": CHAT, "phone": PEER, "lid": None, "type": "user"}
     assert (shown["error"], shown["body_expired"], shown["client_ref"]) == (None, False, "order 7")
     assert shown["from"] == OWN
 
