@@ -24,6 +24,7 @@ from whatisup.protocol.content.peer import (
 )
 from whatisup.protocol.events import Event, ReceiptReceived
 from whatisup.protocol.messaging.answers import RetryAnswer, answers, poison_answers
+from whatisup.protocol.messaging.devices import devices_key
 from whatisup.protocol.messaging.keyring import LID, PN, KeyName, Keyring, Own, Wanted
 from whatisup.protocol.messaging.opening import Opened, Verdict
 from whatisup.protocol.stanzas import receipt as kinds
@@ -63,6 +64,9 @@ _MOVES: Final[Mapping[str, Any]] = {
 """What a receipt says about a message of ours; of the other kinds none does."""
 
 
+_UNREADABLE: Final = frozenset({Verdict.FAILED, Verdict.OLD_COUNTER, Verdict.UNAVAILABLE})
+
+
 @dataclass(slots=True)
 class Entry:
     """One stanza and what became of it; `retry` is set where the sender is to be asked again."""
@@ -72,9 +76,14 @@ class Entry:
     retry: RetryAnswer | None = None
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether nothing of it could be read, and nothing was before."""
+        return self.opened.verdict in _UNREADABLE
+
+    @property
     def needs_repair(self) -> bool:
-        """Whether something of it could not be read."""
-        return self.opened.failure is not None or self.opened.verdict is Verdict.UNAVAILABLE
+        """Whether its sender or our phone is to be asked; a part of it may have been read."""
+        return self.is_unreadable or self.opened.wants_retry
 
 
 class Digest:
@@ -143,6 +152,7 @@ class Digest:
             self.add(RememberCiphertexts(opened.hashes, now_ms + CIPHERTEXT_LIFETIME_MS))
         if opened.identity_changed is not None:
             self.add(self._identity_changed(opened.identity_changed, now_ms))
+            self.ring.delete(*devices_key(self.ring.canonical(user_of(opened.identity_changed))))
         entry = Entry(opened, identity_of(self.ring, self.own, opened.envelope))
         self._answers.append(entry)
         if opened.verdict is Verdict.UNKNOWN:

@@ -85,7 +85,8 @@ class Repair:
             if count is not None:
                 keys = await self._fresh_keys(digest) if wants_keys(entry.opened, count) else None
                 entry.retry = RetryAnswer(count, keys)
-            digest.add(self._note(entry, unread, count))
+            if entry.is_unreadable:
+                digest.add(self._note(entry, unread, count))
 
     def _note(self, entry: Entry, unread: Unread | None, count: int | None) -> NoteUndecryptable:
         opened, envelope = entry.opened, entry.opened.envelope

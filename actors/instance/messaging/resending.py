@@ -148,12 +148,15 @@ class Resending:
             await self._host.flush()
 
     async def run_due(self) -> None:
-        """Answer what has waited long enough; a bundle that never came leaves the session that there is."""
+        """Answer what has waited long enough; who waits for a bundle that never came is to ask again."""
         now = trio.current_time()
         due = [request for request in self._waiting if request.due_at <= now]
         self._waiting = [request for request in self._waiting if request.due_at > now]
         for request in due:
-            await self.answer(request.event)
+            if request.device is None:
+                await self.answer(request.event)
+            else:
+                await self._close(request.event, [])
 
     async def bundles_answered(self, event: BundlesAnswered) -> None:
         """Answer what waited for one of these."""
