@@ -24,6 +24,8 @@ def wanted_for_user(user: Jid, own: Own, keyring: Keyring | None = None, *, othe
     if own.is_own(user) or not (user.is_pn or user.is_lid):
         return Wanted()
     row = (LID if user.is_pn else PN, user.user)
+    if other is not None and other.normalised == user:
+        other = None  # the name that we have already is no news
     if other is None and keyring is not None and keyring.has(*row):
         other = keyring.lid_of(user) if user.is_pn else keyring.pn_of(user)
     names = [user] if other is None else [user, other.normalised]

@@ -52,6 +52,14 @@ def test_everything_of_a_user_goes_and_nothing_of_others(is_by_number: bool) -> 
     assert not forget_user(user, loaded(us, user), us.own)
 
 
+def test_the_same_name_told_twice_is_asked_about_as_one() -> None:
+    ann, us = acquainted()
+    keyring = Keyring()
+    for _ in range(2):
+        us.load(keyring, wanted_for_user(ann.lid, us.own, keyring, other=ann.lid))
+    assert forget_user(ann.lid, keyring, us.own)
+
+
 def test_one_load_is_enough_where_both_names_are_told() -> None:
     ann, us = acquainted()
     keyring = Keyring()
