@@ -21,6 +21,7 @@ from whatisup.jid import BROADCAST_SERVER, NEWSLETTER_SERVER, Jid
 from whatisup.protocol.stanzas.message import PLAIN_UNAVAILABLE, Enc, Outgoing, build_delivery, parse_message
 from whatisup.protocol.stanzas.notification import AccountRestricted, build_restriction
 from whatisup.sandbox.accounts import Account
+from whatisup.sandbox.corruption import corrupted
 from whatisup.sandbox.directory import account_of, companion_of, devices_of, hash_of, jid_of
 from whatisup.sandbox.faults import Target
 from whatisup.sandbox.hub import Hub
@@ -250,7 +251,7 @@ def _deliver(hub: Hub, posting: Posting, device: Device, enc: Enc, chat: Account
         if hub.faults.take(FaultName.UNAVAILABLE, target) is not None:
             unavailable, encs = PLAIN_UNAVAILABLE, ()
         elif hub.faults.take(FaultName.CORRUPT_MAC, target) is not None:
-            encs = (_corrupted(enc),)
+            encs = (corrupted(enc),)
     lid_only = not is_own and hub.faults.take(FaultName.LID_ONLY, Target(*device)) is not None
     if lid_only:
         source = jid_of(posting.account, posting.sender.device, as_lid=True)
@@ -280,11 +281,6 @@ def hand_over(hub: Hub, device: Device, node: Node, clearing: Clearing | None = 
 def _bare(message: Outgoing) -> Outgoing:
     """What of a message reaches its receivers."""
     return replace(message, category=None, addressing_mode=None, plaintext=None)
-
-
-def _corrupted(enc: Enc) -> Enc:
-    # The last byte is of the MAC, in a message that starts a session as in any other.
-    return replace(enc, ciphertext=enc.ciphertext[:-1] + bytes([enc.ciphertext[-1] ^ 1]) if enc.ciphertext else b"\0")
 
 
 def _name(device: Device) -> str:

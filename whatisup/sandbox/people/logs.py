@@ -36,7 +36,8 @@ class Arrival:
     """One ciphertext that arrived.
 
     `chat` and `author` are numbers (a group's JID as `chat`), `lid` is the author's hidden id; `t` is in unix seconds,
-    `at` in unix milliseconds. `message` is the serialized, unwrapped content.
+    `at` in unix milliseconds. `as_lid`: the stanza named people by hidden id. `message` is the serialized, unwrapped
+    content.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Arrival:
     verdict: Verdict
     t: int
     at: int
+    as_lid: bool
     kind: str = ""
     body: dict[str, Any] | None = field(default=None, repr=False)
     reason: str | None = None
@@ -65,6 +67,7 @@ class Known:
     chat: str
     author: str
     t: int
+    as_lid: bool
     message: bytes = field(repr=False)
     secret: bytes | None = field(repr=False)
 
@@ -112,12 +115,12 @@ class Logs:
         with self._state.writing() as cursor:
             cursor.execute(
                 "INSERT INTO people_received (number, id, chat, author, lid, device, is_own, kind, body, sha256,"
-                " verdict, reason, count, t, at, is_seen, message, secret)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
+                " verdict, reason, count, t, at, is_seen, as_lid, message, secret)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?)",
                 (
                     *(number, arrival.id, arrival.chat, arrival.author, arrival.lid, arrival.device, arrival.is_own),
                     *(arrival.kind, _json(arrival.body), arrival.sha256, arrival.verdict, arrival.reason),
-                    *(arrival.count, arrival.t, arrival.at, arrival.message, arrival.secret),
+                    *(arrival.count, arrival.t, arrival.at, arrival.as_lid, arrival.message, arrival.secret),
                 ),
             )
             self._trim("people_received", number, cursor.lastrowid or 0)
@@ -239,14 +242,14 @@ class Logs:
     def known(self, number: str, chat: str, message_id: str) -> Known | None:
         """Return a message of a chat that this phone has read or written."""
         row = self._db.execute(
-            "SELECT id, chat, author, t, message, secret FROM people_received WHERE number = ? AND id = ? AND chat = ?"
-            " AND message IS NOT NULL ORDER BY position LIMIT 1",
+            "SELECT id, chat, author, t, as_lid, message, secret FROM people_received"
+            " WHERE number = ? AND id = ? AND chat = ? AND message IS NOT NULL ORDER BY position LIMIT 1",
             (number, message_id, chat),
         ).fetchone()
         row = (
             row
             or self._db.execute(
-                "SELECT id, chat, number, coalesce(t, 0), message, secret FROM people_sent"
+                "SELECT id, chat, number, coalesce(t, 0), 1, message, secret FROM people_sent"
                 " WHERE number = ? AND id = ? AND chat = ? AND message IS NOT NULL",
                 (number, message_id, chat),
             ).fetchone()

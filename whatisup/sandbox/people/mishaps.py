@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from whatisup.e2ee.signal_pb2 import PreKeyWhisperMessage
 from whatisup.jid import Jid
 from whatisup.protocol.prekeys import MAX_KEY_ID, Bundle
 from whatisup.protocol.stanzas.message import Enc
+from whatisup.sandbox.corruption import corrupted
 from whatisup.sandbox.faults import Target
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.ports import PHONE
@@ -54,17 +54,4 @@ def before_reading(turn: Turn, sender: Jid, enc: Enc) -> Enc:
     """Lose the session with a device, or have its ciphertext broken on the way."""
     if strikes(turn, NO_SESSION):
         turn.ratchets.drop(sender)
-    return broken(enc) if strikes(turn, CORRUPT_MAC) else enc
-
-
-def broken(enc: Enc) -> Enc:
-    """Return a ciphertext whose MAC is wrong, and nothing else."""
-    if enc.kind == "pkmsg":
-        outer = PreKeyWhisperMessage.FromString(enc.ciphertext[1:])
-        outer.message = _flipped(outer.message)
-        return replace(enc, ciphertext=enc.ciphertext[:1] + outer.SerializeToString())
-    return replace(enc, ciphertext=_flipped(enc.ciphertext))
-
-
-def _flipped(message: bytes) -> bytes:
-    return message[:-1] + bytes((message[-1] ^ 1,))
+    return corrupted(enc) if strikes(turn, CORRUPT_MAC) else enc

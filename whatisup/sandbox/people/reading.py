@@ -227,7 +227,8 @@ def _arrival(turn: Turn, letter: _Letter, sha256: bytes, verdict: Verdict, *, co
         verdict=verdict,
         t=envelope.unix_t,
         at=turn.hub.unix_ms,
-        count=count,
+        as_lid=envelope.sender.is_lid,
+        count=max(count, _asked(turn, letter)),
     )
 
 

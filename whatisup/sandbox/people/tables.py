@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS people_received (
     position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE,
     id TEXT NOT NULL, chat TEXT NOT NULL, author TEXT NOT NULL, lid TEXT NOT NULL, device INTEGER NOT NULL,
     is_own INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT, sha256 BLOB NOT NULL, verdict TEXT NOT NULL, reason TEXT,
-    count INTEGER NOT NULL, t INTEGER NOT NULL, at INTEGER NOT NULL, is_seen INTEGER NOT NULL, message BLOB, secret BLOB
+    count INTEGER NOT NULL, t INTEGER NOT NULL, at INTEGER NOT NULL, is_seen INTEGER NOT NULL,
+    as_lid INTEGER NOT NULL, message BLOB, secret BLOB
 );
 CREATE INDEX IF NOT EXISTS people_received_of ON people_received (number, position);
 CREATE INDEX IF NOT EXISTS people_received_id ON people_received (number, id);

@@ -22,6 +22,7 @@ from whatisup.protocol.stanzas.ack import parse_message_ack
 from whatisup.protocol.stanzas.message import Enc, Outgoing, build_message
 from whatisup.protocol.stanzas.receipt import Receipt, RetryRequest
 from whatisup.sandbox.accounts import Account
+from whatisup.sandbox.directory import jid_of
 from whatisup.sandbox.people import mishaps
 from whatisup.sandbox.people.logs import Sent
 from whatisup.sandbox.people.turn import Turn
@@ -44,12 +45,12 @@ class _Shape(msgspec.Struct, array_like=True, frozen=True):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Letter:
-    """A message on its way: to whom, what it says, and what our own companions get of it."""
+    """A message on its way: to whom, what it says, and whether the stanza names people by hidden id."""
 
     id: str
     chat: Account
     composed: Composed
-    copy: bytes
+    as_lid: bool = True
 
 
 def send(turn: Turn, message_id: str) -> None:
@@ -61,21 +62,17 @@ def send(turn: Turn, message_id: str) -> None:
     try:
         if chat is None or chat.tenant != turn.account.tenant:
             raise LocalProtocolError("there is no such number")
-        _send(turn, _Letter(message_id, chat, composed := _composed(turn, sent, chat), _copy(composed, chat)))
+        _send(turn, _letter(turn, sent, chat))
     except (LocalProtocolError, RemoteProtocolError) as error:
         turn.logs.failed(turn.number, message_id, str(error))
 
 
-def _copy(composed: Composed, chat: Account) -> bytes:
-    return wrap_device_sent(composed.message, chat.lid_jid)
-
-
-def _composed(turn: Turn, sent: Sent, chat: Account) -> Composed:
+def _letter(turn: Turn, sent: Sent, chat: Account) -> _Letter:
     said: dict[str, Any] = sent.body or {}
     if said.get("type") == VOTE:
-        return _vote(turn, chat, said)
+        return _vote(turn, sent.id, chat, said)
     body = parse_body(said)
-    return compose(
+    composed = compose(
         body,
         chat=chat.lid_jid,
         own=turn.account.lid_jid,
@@ -83,6 +80,7 @@ def _composed(turn: Turn, sent: Sent, chat: Account) -> Composed:
         secret=turn.entropy(32),
         unix_ms=turn.hub.unix_ms,
     )
+    return _Letter(sent.id, chat, composed)
 
 
 def _target(turn: Turn, chat: Account, body: Body) -> Target | None:
@@ -97,27 +95,29 @@ def _target(turn: Turn, chat: Account, body: Body) -> Target | None:
     return Target(message_id, from_me, None if author is None else str(author.lid_jid), known.message)
 
 
-def _vote(turn: Turn, chat: Account, said: dict[str, Any]) -> Composed:
+def _vote(turn: Turn, message_id: str, chat: Account, said: dict[str, Any]) -> _Letter:
     poll = turn.logs.known(turn.number, chat.number, said["poll"])
     author = None if poll is None else turn.hub.state.account(poll.author)
     if poll is None or poll.secret is None or author is None:
         raise LocalProtocolError("it is about a poll that this phone does not know")
+    # A vote is sealed with the names under which the poll was asked, and goes out under the same.
     addon = seal_addon(
         UseCase.POLL_VOTE,
         _selected(said["options"]).SerializeToString(),
         secret=poll.secret,
         wa_id=poll.id,
-        sender=str(author.lid_jid),
-        modifier=str(turn.account.lid_jid),
+        sender=str(jid_of(author, as_lid=poll.as_lid)),
+        modifier=str(jid_of(turn.account, as_lid=poll.as_lid)),
         entropy=turn.entropy,
     )
     message = proto.Message()
     update = message.pollUpdateMessage
     key = update.pollCreationMessageKey
-    key.remoteJid, key.fromMe, key.id = str(chat.lid_jid), author.number == turn.number, poll.id
+    key.remoteJid, key.fromMe, key.id = str(jid_of(chat, as_lid=poll.as_lid)), author.number == turn.number, poll.id
     update.vote.encPayload, update.vote.encIv = addon.payload, addon.iv
     update.senderTimestampMs = turn.hub.unix_ms
-    return Composed(message.SerializeToString(), "poll", hide=True, meta={"polltype": "vote"})
+    composed = Composed(message.SerializeToString(), "poll", hide=True, meta={"polltype": "vote"})
+    return _Letter(message_id, chat, composed, poll.as_lid)
 
 
 def _selected(options: list[str]) -> proto.PollVoteMessage:
@@ -128,23 +128,30 @@ def _send(turn: Turn, letter: _Letter) -> None:
     composed, chat = letter.composed, letter.chat
     is_note = chat.number == turn.number
     others = () if is_note else tuple((device, composed.message) for device in turn.devices(chat))
-    own = tuple((device, letter.copy) for device in turn.devices(turn.account))
+    to = jid_of(chat, as_lid=letter.as_lid)
+    copy = wrap_device_sent(composed.message, to)
+    own = tuple((device, copy) for device in turn.devices(turn.account))
     mishaps.before_writing(turn, [device for device, _ in others])
     written = [(device, _written(turn, device, plain)) for device, plain in (*others, *own)]
-    participants = tuple((device, _dressed(enc, composed)) for device, enc in written if enc is not None)
+    participants = [(device, _dressed(enc, composed)) for device, enc in written if enc is not None]
     stanza = Outgoing(
         id=letter.id,
-        to=chat.lid_jid,
+        to=to,
         type=composed.stanza_type,
         edit=composed.edit,
-        peer_recipient_pn=chat.pn_jid,
-        participants=participants,
+        peer_recipient_pn=chat.pn_jid if letter.as_lid else None,
+        participants=tuple((_named(turn, device, letter), enc) for device, enc in participants),
         meta=composed.meta,
     )
     shape = _Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
     kept = msgspec.json.encode(shape)
     turn.logs.sealed(turn.number, letter.id, turn.hub.unix, composed.message, kept, composed.secret)
     _note_ack(turn, letter.id, stanza)
+
+
+def _named(turn: Turn, device: Jid, letter: _Letter) -> Jid:
+    account = letter.chat if device.user == letter.chat.lid else turn.account
+    return jid_of(account, device.device, as_lid=letter.as_lid)
 
 
 def _note_ack(turn: Turn, message_id: str, stanza: Outgoing) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
@@ -59,7 +61,7 @@ def test_reply_reaction_edit_and_revoke_name_their_message(town: Town) -> None:
 
 
 def test_location_contact_and_poll_arrive_as_they_were_sent(town: Town) -> None:
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"type": "location", "latitude": 52.5, "longitude": 13.25, "name": "here"},
         {"type": "contact", "contacts": [{"name": "Eve", "phone_number": "15550001111"}]},
         {"type": "poll", "name": "Tea?", "options": ["yes", "no"], "selectable_count": 1},
