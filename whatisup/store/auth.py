@@ -30,7 +30,7 @@ _PREKEY = select(prekeys.c.private, prekeys.c.data_key_id).where(
 
 _BY_NAME = both(
     lambda wanted: select(auth_state).select_from(
-        wanted.join(
+        wanted.outerjoin(
             auth_state,
             and_(
                 auth_state.c.instance_id == bindparam("instance"),
@@ -44,7 +44,7 @@ _BY_NAME = both(
 )
 _BY_PREFIX = both(
     lambda wanted: select(auth_state).select_from(
-        wanted.join(
+        wanted.outerjoin(
             auth_state,
             and_(
                 auth_state.c.instance_id == bindparam("instance"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from msgspec import msgpack
-from sqlalchemy import Connection, Row, and_, delete, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
 
 from whatisup.crypto import constant_time_equal
 from whatisup.errors import StoreError
@@ -72,6 +73,19 @@ class Mismatch:
 Claim: TypeAlias = Fresh | Replay | InProgress | Mismatch
 
 _COLUMNS: Final = ("body_hmac", "data_key_id", "reply", "created_at", "expires_at")
+_IS: Final = and_(*(idempotency.c[column.name] == bindparam(f"is_{column.name}") for column in idempotency.primary_key))
+_LOOK: Final = select(idempotency).where(_IS, idempotency.c.expires_at > bindparam("now"))
+_COMPLETE: Final = (
+    update(idempotency).where(_IS).values(data_key_id=bindparam("new_key_id"), reply=bindparam("new_reply"))
+)
+_RELEASE: Final = delete(idempotency).where(_IS, idempotency.c.reply.is_(None))
+
+
+@cache
+def _claiming(dialect: str) -> Any:
+    """The statement that takes a key which is free or expired; built once, since every request with a key needs it."""
+    statement = upsert(dialect, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= bindparam("now"))
+    return statement.returning(idempotency.c.key)
 
 
 def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
@@ -84,8 +98,7 @@ def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
         "created_at": now,
         "expires_at": now + LIFETIME_MS,
     }
-    statement = upsert(tx.conn, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= now)
-    if tx.conn.execute(statement.returning(idempotency.c.key), row).one_or_none() is not None:
+    if tx.conn.execute(_claiming(tx.conn.dialect.name), {**row, "now": now}).one_or_none() is not None:
         return Fresh()
     return look(tx.conn, tx.vault, scope, key, body_hmac, now) or Fresh()
 
@@ -94,8 +107,7 @@ def look(
     conn: Connection, vault: Vault, scope: Scope, key: str, body_hmac: bytes, now: int
 ) -> Replay | InProgress | Mismatch | None:
     """What a key stands for by now, without claiming it; None if it is free."""
-    query = select(idempotency).where(_is(scope, key), idempotency.c.expires_at > now)
-    row = conn.execute(query).one_or_none()
+    row = conn.execute(_LOOK, {**_named(scope, key), "now": now}).one_or_none()
     if row is None:
         return None
     if not constant_time_equal(row.body_hmac, body_hmac):
@@ -103,8 +115,9 @@ def look(
     return InProgress() if row.reply is None else _open(conn, vault, scope, row)
 
 
-def _is(scope: Scope, key: str) -> Any:
-    return and_(*(idempotency.c[name] == value for name, value in scope.row(key).items()))
+def _named(scope: Scope, key: str) -> dict[str, str]:
+    """The parameters of `_IS`."""
+    return {f"is_{name}": value for name, value in scope.row(key).items()}
 
 
 def _place(scope: Scope, key: str) -> tuple[str, ...]:
@@ -130,14 +143,14 @@ def complete(
     data_key = datakeys.of_owner(tx.conn, tx.vault, scope.customer_id)
     plain = msgpack.encode((status, body, dict(headers or {})))
     reply = tx.vault.seal(data_key, "idempotency", "reply", _place(scope, key), plain)
-    statement = update(idempotency).where(_is(scope, key)).values(data_key_id=data_key.id, reply=reply)
-    if tx.conn.execute(statement).rowcount != 1:
+    answer = {**_named(scope, key), "new_key_id": data_key.id, "new_reply": reply}
+    if tx.conn.execute(_COMPLETE, answer).rowcount != 1:
         raise StoreError("an idempotent request ended without its claim")
 
 
 def release(tx: Tx, scope: Scope, key: str) -> None:
     """Free a key whose request failed before it had an effect; an answered one stays."""
-    tx.conn.execute(delete(idempotency).where(_is(scope, key), idempotency.c.reply.is_(None)))
+    tx.conn.execute(_RELEASE, _named(scope, key))
 
 
 def release_unfinished(tx: Tx) -> int:

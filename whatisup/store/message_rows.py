@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msgspec import json
@@ -29,7 +30,7 @@ def names_of(conn: Connection, vault: Vault, instance_id: str, jid: str) -> Name
     if server not in kinds:
         return Names(jid, None, None)
     key = (kinds[server], user)
-    found = auth.load(conn, vault, instance_id, [key])[key]
+    found = auth.get(conn, vault, instance_id, *key)
     other = None if found is None else found.decode()
     if server == LID_SERVER:
         return Names(jid, other, user)
@@ -61,39 +62,39 @@ def original_of(conn: Connection, vault: Vault, row: Row[Any]) -> bytes | None:
     return vault.open(key, "messages", "original", (row.id,), row.original)
 
 
-def message_of(row: Row[Any], body: dict[str, Any] | None) -> Message:
-    """The value of a row whose body is opened."""
+def message_of(row: Mapping[str, Any], body: dict[str, Any] | None) -> Message:
+    """The value of a row (`Row._mapping`) whose body is opened."""
     return Message(
-        id=row.id,
-        position=row.position,
-        customer_id=row.customer_id,
-        mode=Mode(row.mode),
-        instance_id=row.instance_id,
-        direction=row.direction,
-        source=row.source,
-        wa_id=row.wa_id,
-        chat=row.chat,
-        author=row.author,
-        chat_phone=row.chat_phone,
-        chat_lid=row.chat_lid,
-        author_phone=row.author_phone,
-        author_lid=row.author_lid,
-        kind=row.kind,
-        status=MessageStatus(row.status),
-        reason=row.reason,
-        detail=row.detail,
-        client_ref=row.client_ref,
-        request_id=row.request_id,
-        push_name=row.push_name,
-        is_flagged=bool(row.is_flagged),
-        is_backlog=bool(row.is_backlog),
+        id=row["id"],
+        position=row["position"],
+        customer_id=row["customer_id"],
+        mode=Mode(row["mode"]),
+        instance_id=row["instance_id"],
+        direction=row["direction"],
+        source=row["source"],
+        wa_id=row["wa_id"],
+        chat=row["chat"],
+        author=row["author"],
+        chat_phone=row["chat_phone"],
+        chat_lid=row["chat_lid"],
+        author_phone=row["author_phone"],
+        author_lid=row["author_lid"],
+        kind=row["kind"],
+        status=MessageStatus(row["status"]),
+        reason=row["reason"],
+        detail=row["detail"],
+        client_ref=row["client_ref"],
+        request_id=row["request_id"],
+        push_name=row["push_name"],
+        is_flagged=bool(row["is_flagged"]),
+        is_backlog=bool(row["is_backlog"]),
         body=body,
-        is_body_expired=bool(row.is_body_expired),
-        created_at=row.created_at,
-        server_at=row.server_at,
-        expires_at=row.expires_at,
-        retry_count=row.retry_count,
-        retry_state=row.retry_state,
-        phone_asked_at=row.phone_asked_at,
-        settled_at=row.settled_at,
+        is_body_expired=bool(row["is_body_expired"]),
+        created_at=row["created_at"],
+        server_at=row["server_at"],
+        expires_at=row["expires_at"],
+        retry_count=row["retry_count"],
+        retry_state=row["retry_state"],
+        phone_asked_at=row["phone_asked_at"],
+        settled_at=row["settled_at"],
     )

@@ -43,7 +43,7 @@ def get(
 
 
 def _opened(conn: Connection, vault: Vault, row: Row[Any]) -> Message:
-    return message_of(row, body_of(conn, vault, row))
+    return message_of(dict(row._mapping), body_of(conn, vault, row))
 
 
 def by_wa_id(conn: Connection, vault: Vault, instance_id: str, wa_id: str, chat: str | None = None) -> list[Message]:

@@ -10,7 +10,7 @@ transaction itself, so reading it waits until the database has made up its mind.
 
 from __future__ import annotations
 
-import secrets as stdlib_secrets
+import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -110,7 +110,7 @@ class Store:
         secrets: Secrets,
         *,
         readers: int = 2,
-        entropy: Callable[[int], bytes] = stdlib_secrets.token_bytes,
+        entropy: Callable[[int], bytes] = os.urandom,
         now_ms: Callable[[], int] = unix_ms,
     ) -> Store:
         """Open the store at `url`, making or upgrading it if need be.

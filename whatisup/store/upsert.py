@@ -15,8 +15,8 @@ _Insert = Any
 """Each dialect has its own class of the same shape."""
 
 
-def _insert(connection: Connection, table: Table) -> _Insert:
-    if connection.dialect.name == "sqlite":
+def _insert(dialect: str, table: Table) -> _Insert:
+    if dialect == "sqlite":
         return sqlite_insert(table)
     from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
@@ -24,7 +24,7 @@ def _insert(connection: Connection, table: Table) -> _Insert:
 
 
 def upsert(
-    connection: Connection,
+    connection: Connection | str,
     table: Table,
     *,
     update: Sequence[str],
@@ -33,9 +33,10 @@ def upsert(
 ) -> _Insert:
     """Insert, or overwrite the columns `update` of the row with the same primary key (only `where` that holds).
 
-    `more` are columns set to expressions of the row that is there.
+    `more` are columns set to expressions of the row that is there. Building a statement costs more than executing it;
+    who needs one for every request builds it once, by the dialect's name instead of a connection.
     """
-    statement = _insert(connection, table)
+    statement = _insert(_dialect(connection), table)
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
         set_={name: statement.excluded[name] for name in update} | dict(more or {}),
@@ -43,6 +44,10 @@ def upsert(
     )
 
 
-def insert_new(connection: Connection, table: Table) -> _Insert:
+def insert_new(connection: Connection | str, table: Table) -> _Insert:
     """Insert, or do nothing where a row with the same key exists."""
-    return _insert(connection, table).on_conflict_do_nothing()
+    return _insert(_dialect(connection), table).on_conflict_do_nothing()
+
+
+def _dialect(connection: Connection | str) -> str:
+    return connection if isinstance(connection, str) else connection.dialect.name

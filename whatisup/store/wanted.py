@@ -6,7 +6,7 @@ no database's limit on parameters is ever near.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import json
@@ -24,15 +24,19 @@ def wanted(dialect: str, *names: str) -> Subquery:
     return query.columns(*(column(name, Text) for name in names)).subquery("wanted")
 
 
-def both(make: Any, *names: str) -> dict[str, Any]:
-    """A statement for each database: `make(wanted)`."""
+def both(make: Callable[[Subquery], Any], *names: str) -> dict[str, Any]:
+    """A statement for each database: `make(wanted)`, which outer-joins `wanted` with what is asked for.
+
+    Outer, because that makes every database go through the list and look each thing up, in this order; left to itself
+    SQLite may well go through the table and search the list. `ask` leaves out what was not found.
+    """
     return {dialect: make(wanted(dialect, *names)) for dialect in _PARTS}
 
 
 def ask(conn: Connection, statements: dict[str, Any], tuples: Iterable[tuple[str, ...]], **more: Any) -> list[Any]:
-    """All rows for these tuples; none asked, none read."""
+    """All rows for these tuples; none asked, none read. A row's first column is one that is never NULL."""
     asked = list(dict.fromkeys(tuples))
     if not asked:
         return []
     parameters = {"wanted": json.encode(asked).decode(), **more}
-    return list(conn.execute(statements[conn.dialect.name], parameters).all())
+    return [row for row in conn.execute(statements[conn.dialect.name], parameters) if row[0] is not None]

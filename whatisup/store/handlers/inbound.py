@@ -36,7 +36,9 @@ _KNOWN = both(
         messages.c.phone_asked_at,
         messages.c.created_at,
     ).select_from(
-        wanted.join(messages, and_(messages.c.instance_id == wanted.c.instance_id, messages.c.wa_id == wanted.c.wa_id))
+        wanted.outerjoin(
+            messages, and_(messages.c.instance_id == wanted.c.instance_id, messages.c.wa_id == wanted.c.wa_id)
+        )
     ),
     "instance_id",
     "wa_id",

@@ -32,7 +32,9 @@ _QUEUED = both(
     lambda wanted: select(
         outbox.c.message_id, outbox.c.instance_id, outbox.c.stage, messages.c.wa_id, messages.c.chat
     ).select_from(
-        wanted.join(outbox, outbox.c.message_id == wanted.c.id).join(messages, messages.c.position == outbox.c.position)
+        wanted.outerjoin(outbox, outbox.c.message_id == wanted.c.id).outerjoin(
+            messages, messages.c.position == outbox.c.position
+        )
     ),
     "id",
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import Select, and_, bindparam, delete, select, update
+from sqlalchemy import Select, Subquery, and_, bindparam, delete, select, update
 
 from whatisup.store import payloads
 from whatisup.store.message_ops import AckMessage, CloseOutbox, FailMessage, RecordReceipt
@@ -55,14 +55,17 @@ def sent_messages() -> Select[Any]:
     )
 
 
+def _wanted(wanted: Subquery, *conditions: Any) -> Select[Any]:
+    ours = wanted.outerjoin(messages, and_(messages.c.direction == "out", *conditions))
+    return select(*_COLUMNS).select_from(ours.outerjoin(outbox, outbox.c.position == messages.c.position))
+
+
 _BY_WA_ID = both(
-    lambda wanted: sent_messages().join(
-        wanted, and_(messages.c.instance_id == wanted.c.instance_id, messages.c.wa_id == wanted.c.wa_id)
-    ),
+    lambda wanted: _wanted(wanted, messages.c.instance_id == wanted.c.instance_id, messages.c.wa_id == wanted.c.wa_id),
     "instance_id",
     "wa_id",
 )
-_BY_ID = both(lambda wanted: sent_messages().join(wanted, messages.c.id == wanted.c.id), "id")
+_BY_ID = both(lambda wanted: _wanted(wanted, messages.c.id == wanted.c.id), "id")
 
 _CHANGED: Final = ("status", "reason", "detail", "server_at", "settled_at")
 _MOVE = (
