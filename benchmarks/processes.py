@@ -6,15 +6,18 @@ Rule: loopback and a temporary folder only; each process is ended by its own id,
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
 from api.demo.gateway import HOST, Gateway, free_port
+from whatisup.control import TOKEN_VARIABLE
 
 READY_S = 30.0
 # So that pacing, which protects a real server, is not what is measured.
@@ -23,20 +26,27 @@ UNPACED = "10000"
 
 @dataclass(slots=True)
 class Sandbox:
-    """`whatisup sandbox --tls --state`: the same port, authority and devices at each start."""
+    """`whatisup sandbox --tls --state`: the same port, authority, token and devices at each start.
+
+    `options` are further words of its command line.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
+    options: Sequence[str] = ()
+    token: str = field(default_factory=secrets.token_urlsafe, repr=False)
     process: trio.Process | None = None
 
     async def start(self) -> Mapping[str, str]:
         """Start it and read the line that says it listens (`whatisup.control.Ready`)."""
         state = str(self.folder / "sandbox.state")
         words = ["sandbox", "--host", HOST, "--port", str(self.port), "--tls", "--state", state, "--json"]
+        words += self.options
         with (self.folder / "sandbox.log").open("ab") as log:
             self.process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "api.cli", *words],
                 cwd=self.folder,
+                env={**os.environ, TOKEN_VARIABLE: self.token},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

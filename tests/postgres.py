@@ -47,8 +47,20 @@ os.execv(sys.argv[3], sys.argv[3:])
 class Postgres:
     """A running server. `url(name)` is the address of one of its databases."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: _Server) -> None:
         self.folder = folder
+        self._server = server
+
+    def kill(self) -> None:
+        """End the server by SIGKILL, in the middle of whatever it does."""
+        self._server.kill()
+
+    def start(self) -> None:
+        """Start it again after `kill`, on the same files. For the main thread: the server ends with whoever starts it.
+
+        Sessions of the killed server may still be ending: it is tried until they have.
+        """
+        self._server.start()
 
     def url(self, database: str) -> str:
         """The address of a database, for the store and for psycopg alike."""
@@ -65,16 +77,20 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """Start a server, and stop it and remove its files at the end."""
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """Start a server, and stop it and remove its files at the end; one that is not `durable` is faster."""
     folder = _short_folder()
     try:
         identity = _identity(folder)
         binaries = _binaries(folder)
         data = folder / "data"
         _initialise(binaries, data, folder, identity)
-        with _serving(binaries, data, folder, identity):
-            yield Postgres(folder)
+        server = _Server(binaries, data, folder, identity, durable=durable)
+        server.start()
+        try:
+            yield Postgres(folder, server)
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -145,59 +161,58 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
-@contextmanager
-def _serving(binaries: Path, data: Path, folder: Path, identity: dict[str, Any]) -> Iterator[None]:
-    options = {
-        "listen_addresses": "",
-        "unix_socket_directories": str(folder),
-        "fsync": "off",
-        "full_page_writes": "off",
-        "shared_buffers": "16MB",
-        "max_connections": "50",
-        "deadlock_timeout": "200ms",
-    }
-    command = [str(binaries / "postgres"), "-D", str(data)]
-    for name, value in options.items():
-        command += ["-c", f"{name}={value}"]
-    who = [str(identity.get(name, -1)) for name in ("user", "group")]
-    log_path = folder / "log"
-    with log_path.open("wb") as log:
+class _Server:
+    """The server's process, which may be killed and started again."""
+
+    def __init__(self, binaries: Path, data: Path, folder: Path, identity: dict[str, Any], *, durable: bool) -> None:
+        switch = "on" if durable else "off"
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(folder),
+            "fsync": switch,
+            "full_page_writes": switch,
+            "shared_buffers": "16MB",
+            "max_connections": "50",
+            "deadlock_timeout": "200ms",
+        }
+        command = [str(binaries / "postgres"), "-D", str(data)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        who = [str(identity.get(name, -1)) for name in ("user", "group")]
         # The launcher is us until it drops to the server's user, which may not be allowed to run our interpreter.
-        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *who, *command]
-        server = subprocess.Popen(launcher, cwd=folder, env=_environment(), stdout=log, stderr=log)
-    stop = _Stopping(server)
-    atexit.register(stop)
-    try:
-        _await_ready(server, folder, log_path)
-        yield
-    finally:
-        stop()
-        atexit.unregister(stop)
+        self._command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *who, *command]
+        self._folder = folder
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        atexit.register(self.stop)
+        patience = threading.Event()
+        for _ in range(int(READY_WITHIN_S / 0.05)):
+            if self._process is None or self._process.poll() is not None:
+                self._spawn()
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(f"postgresql://t@/postgres?host={self._folder}", connect_timeout=5).close()
+                return
+            patience.wait(0.05)
+        raise RuntimeError(f"PostgreSQL did not come up: {self._log.read_text(errors='replace')}")
 
-class _Stopping:
-    """Stops a server once."""
+    def _spawn(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=_environment(), stdout=log, stderr=log
+            )
 
-    def __init__(self, server: subprocess.Popen[bytes]) -> None:
-        self._server = server
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
-    def __call__(self) -> None:
-        if self._server.poll() is None:
-            self._server.send_signal(signal.SIGQUIT)
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)
             try:
-                self._server.wait(10)
+                self._process.wait(10)
             except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait()
-
-
-def _await_ready(server: subprocess.Popen[bytes], folder: Path, log_path: Path) -> None:
-    patience = threading.Event()
-    for _ in range(int(READY_WITHIN_S / 0.05)):
-        if server.poll() is not None:
-            break
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(f"postgresql://t@/postgres?host={folder}", connect_timeout=5).close()
-            return
-        patience.wait(0.05)
-    raise RuntimeError(f"PostgreSQL did not come up: {log_path.read_text(errors='replace')}")
+                self.kill()

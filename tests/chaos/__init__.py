@@ -1,0 +1,5 @@
+"""Kill everything that can be killed while people talk, and count afterwards: `python -m tests.chaos`.
+
+`plan.py` draws a run from its seed, `stage.py` starts the processes, `traffic.py` lets both sides write, `mayhem.py`
+does the harm, `evidence.py` collects what every side has in the end, and `verdict.py` counts.
+"""

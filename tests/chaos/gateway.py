@@ -1,0 +1,54 @@
+"""`whatisup serve` on a disk that can fill up, and that says with which durability it writes.
+
+While the file that `CHAOS_FULL` names exists, the SQLite database may not grow by a page (`max_page_count` holds for
+one connection only, so nobody else can set it). What the writer's own connection says of its durability is appended to
+`CHAOS_DURABILITY` at the first commit. Nothing else differs from the real program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from api.cli import main
+from whatisup.store.backend import Backend
+from whatisup.store.sqlite import SqliteBackend
+from whatisup.store.store import Results, Store, Strategy
+
+FULL = Path(os.environ["CHAOS_FULL"])
+DURABILITY = Path(os.environ["CHAOS_DURABILITY"])
+NO_ROOM, ROOM = 1, 1 << 30  # pages; a database that has more keeps what it has
+
+SQLITE = {"synchronous": "PRAGMA synchronous", "journal_mode": "PRAGMA journal_mode"}
+POSTGRES = {name: f"SHOW {name}" for name in ("fsync", "synchronous_commit", "full_page_writes")}
+
+
+class Watch:
+    """Stands before every transaction of the store."""
+
+    def __init__(self) -> None:
+        self._attempt = Store._attempt
+        self._has_asked = False
+
+    def attempt(self, store: Store, batch: Sequence[Any], strategy: Strategy) -> Results:
+        backend = store._backend
+        if isinstance(backend, SqliteBackend):
+            backend._tell_writer(f"max_page_count={NO_ROOM if FULL.exists() else ROOM}")
+        if not self._has_asked:
+            self._has_asked = True
+            self._ask(backend)
+        return self._attempt(store, batch, strategy)
+
+    def _ask(self, backend: Backend) -> None:
+        questions = SQLITE if isinstance(backend, SqliteBackend) else POSTGRES
+        with backend.writer.connect() as connection, DURABILITY.open("a") as log:
+            answers = {name: connection.exec_driver_sql(sql).scalar_one() for name, sql in questions.items()}
+            log.write(" ".join(f"{name}={value}" for name, value in answers.items()) + "\n")
+
+
+if __name__ == "__main__":
+    watch = Watch()
+    Store._attempt = lambda *given: watch.attempt(*given)  # type: ignore[method-assign]  # the seam below every write
+    main()

@@ -1,0 +1,87 @@
+"""The harm that a plan asks for, one after the other, while the traffic flows.
+
+Rule: whatever was broken is whole again before the next harm, so that a run can only end in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import trio
+
+from actors.sandbox import SandboxClient
+from tests.chaos.plan import Harm, Trouble
+from tests.chaos.stage import Stage
+from tests.chaos.traffic import Traffic
+from whatisup.control import FaultName, FaultRequest
+
+
+class Mayhem:
+    """Does the harm; `done` counts what was done."""
+
+    def __init__(self, stage: Stage, traffic: Traffic) -> None:
+        self._stage = stage
+        self._traffic = traffic
+        self.done: Counter[Harm] = Counter()
+
+    async def run(self) -> None:
+        """Do everything that the plan has, each at its time."""
+        deeds = {
+            Harm.KILL: self._kill,
+            Harm.CUT: self._cut,
+            Harm.SANDBOX: self._restart_sandbox,
+            Harm.FULL: self._fill,
+            Harm.SERVER: self._kill_server,
+        }
+        for trouble in self._stage.plan.troubles:
+            await self._traffic.reached(trouble.at)
+            await trio.sleep(trouble.delay_s)
+            await deeds[trouble.harm](trouble)
+            self.done[trouble.harm] += 1
+
+    async def _kill(self, trouble: Trouble) -> None:
+        await self._stage.kill_gateway()
+        await trio.sleep(trouble.outage_s)
+        await self._stage.start_gateway()
+        if trouble.again_s is not None:
+            await trio.sleep(trouble.again_s)
+            await self._stage.kill_gateway()
+            await self._stage.start_gateway()
+        await self._stage.gateway.wait_ready()
+
+    async def _cut(self, trouble: Trouble) -> None:
+        await self._stage.ask_people(_drop)
+
+    async def _restart_sandbox(self, trouble: Trouble) -> None:
+        await self._stage.world.sandbox.kill()
+        await trio.sleep(trouble.outage_s)
+        await self._stage.world.sandbox.start()
+
+    async def _fill(self, trouble: Trouble) -> None:
+        self._stage.database.fill()
+        try:
+            await self._endure(trouble)
+        finally:
+            self._stage.database.empty()
+        await self._revive(trouble)
+
+    async def _kill_server(self, trouble: Trouble) -> None:
+        self._stage.database.kill()
+        await self._endure(trouble)
+        await self._stage.database.start()
+        await self._revive(trouble)
+
+    async def _endure(self, trouble: Trouble) -> None:
+        await trio.sleep(trouble.outage_s)
+        if trouble.kills_within:
+            await self._stage.kill_gateway()
+
+    async def _revive(self, trouble: Trouble) -> None:
+        """Start the gateway if it was killed: a gateway without its database ends, and says so, instead of serving."""
+        if trouble.kills_within:
+            await self._stage.start_gateway()
+        await self._stage.gateway.wait_ready()
+
+
+async def _drop(people: SandboxClient) -> None:
+    await people.arm(FaultRequest(FaultName.DROP))

@@ -1,0 +1,150 @@
+"""What a run does, drawn from its seed: who writes what to whom, when what is broken, and how the server behaves.
+
+Rule: no clock and no process here; the same options always give the same plan.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whatisup.control import Switch
+
+BURST = 40
+"""The longest burst of one contact."""
+
+# One of each row may be on. `token-rule` is not drawn: under it a first message to a stranger rightly fails.
+SWITCHES: tuple[tuple[Switch, ...], ...] = (
+    (Switch.PUSH_QUEUE, Switch.PULL_QUEUE),
+    (Switch.NO_ID_DEDUPE,),
+    (Switch.NACK_KEEPS,),
+    (Switch.LIVE_HELD_BACK,),
+    (Switch.RECEIPT_LOST_ON_CLOSE,),
+    (Switch.NO_IB_OFFLINE,),
+    (Switch.REUSED_ID,),
+    (Switch.UNKNOWN_TAG,),
+    (Switch.RATE_LIMIT,),
+)
+
+
+class Harm(StrEnum):
+    """What is done to the running system."""
+
+    KILL = "kill"
+    """The gateway gets SIGKILL, and is started again."""
+    CUT = "cut"
+    """Every instance's socket is cut."""
+    SANDBOX = "sandbox"
+    """The sandbox gets SIGKILL, and is started again on its state file."""
+    FULL = "full"
+    """The gateway's database has no room left for a while."""
+    SERVER = "server"
+    """PostgreSQL gets SIGKILL, and is started again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How large a run is. `messages` go each way, over all chats together."""
+
+    database: str = "sqlite"
+    messages: int = 10_000
+    kills: int = 20
+    instances: int = 8
+    contacts: int = 2
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One harm: when that share of the traffic is through and `delay_s` more have passed, for `outage_s`.
+
+    `again_s`: how long after it was started the gateway is killed once more, ready or not. `kills_within`: the gateway
+    is killed as well while the harm lasts.
+    """
+
+    harm: Harm
+    at: float
+    delay_s: float
+    outage_s: float
+    again_s: float | None = None
+    kills_within: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One contact and one instance: what the API is told to send, and the contact's bursts as (prefix, count)."""
+
+    name: str
+    instance: int
+    texts: tuple[str, ...]
+    bursts: tuple[tuple[str, int], ...]
+
+    @property
+    def told(self) -> list[str]:
+        """What the contact sends, in order."""
+        return [f"{prefix} {number}" for prefix, count in self.bursts for number in range(1, count + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a seed decides."""
+
+    options: Options
+    switches: tuple[Switch, ...]
+    chats: tuple[Chat, ...]
+    troubles: tuple[Trouble, ...]
+
+    @property
+    def gateway_kills(self) -> int:
+        """How often the gateway is killed in all."""
+        return sum(
+            (trouble.harm is Harm.KILL) + (trouble.again_s is not None) + trouble.kills_within
+            for trouble in self.troubles
+        )
+
+
+def draw(options: Options) -> Plan:
+    """Draw a run."""
+    dice = random.Random(f"{options.seed} {options.database} {options.messages} {options.instances}")
+    switches = tuple(dice.choice(row) for row in SWITCHES if dice.random() < 0.4)
+    count = options.instances * options.contacts
+    shares = [options.messages // count + (index < options.messages % count) for index in range(count)]
+    chats = tuple(_chat(dice, index, index % options.instances, share) for index, share in enumerate(shares))
+    return Plan(options, switches, chats, _troubles(dice, options))
+
+
+def _chat(dice: random.Random, index: int, instance: int, share: int) -> Chat:
+    name = f"c{index}"
+    texts = tuple(f"{name}-out-{number} {_padding(dice)}" for number in range(share))
+    bursts: list[tuple[str, int]] = []
+    left = share
+    while left:
+        size = min(left, dice.randint(1, BURST))
+        bursts.append((f"{name}-in-{len(bursts)} {_padding(dice)}", size))
+        left -= size
+    return Chat(name, instance, texts, tuple(bursts))
+
+
+def _padding(dice: random.Random) -> str:
+    size = dice.choices((dice.randint(1, 60), dice.randint(60, 400), 900), weights=(80, 18, 2))[0]
+    return "".join(dice.choices(string.ascii_letters, k=size))
+
+
+def _troubles(dice: random.Random, options: Options) -> tuple[Trouble, ...]:
+    others = [Harm.CUT, Harm.SANDBOX, Harm.FULL]
+    if options.database == "postgresql":
+        others.append(Harm.SERVER)
+    harms = [Harm.KILL] * options.kills + others * max(1, options.kills // 5)
+    dice.shuffle(harms)
+    return tuple(_trouble(dice, harm, place, len(harms)) for place, harm in enumerate(harms))
+
+
+def _trouble(dice: random.Random, harm: Harm, place: int, of: int) -> Trouble:
+    at = (place + dice.uniform(0.1, 0.9)) / of * 0.95
+    delay_s, outage_s = dice.uniform(0, 0.4), dice.uniform(0.1, 1.5)
+    may_repeat = dice.random() < 0.25
+    if harm is Harm.KILL:
+        return Trouble(harm, at, delay_s, outage_s, again_s=dice.uniform(0.3, 2.5) if may_repeat else None)
+    return Trouble(harm, at, delay_s, outage_s, kills_within=harm in (Harm.FULL, Harm.SERVER) and dice.random() < 0.5)

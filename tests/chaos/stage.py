@@ -1,0 +1,154 @@
+"""The processes of a run: a sandbox, a gateway, a database, and the people who are going to write to each other.
+
+Rule: everything lives in one temporary folder and on loopback, and every process is ended by its own id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from actors.sandbox import SandboxClient, SandboxUnavailable
+from api.demo.client import Client
+from api.demo.gateway import HOST, Gateway
+from benchmarks.processes import Sandbox, gateway_for
+from tests.chaos.databases import Database, open_database
+from tests.chaos.plan import Chat, Plan
+from tests.e2e.world import Number, World
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0
+AGAIN_S = 0.1
+
+UNLIMITED = {
+    "SEND_PACE_PER_S_TEST": "0",
+    "CONTACT_CHECKS_PER_MINUTE": "0",
+    "NEW_CHATS_PER_DAY": "0",
+    "RETRY_RESENDS_PER_MINUTE": "0",
+}
+"""Pacing and budgets off: what they hold back cannot be told from what is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A chat of the plan with its people: the instance, and the contact's number."""
+
+    chat: Chat
+    instance: Number
+    contact: str
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything that runs, and what happened to it."""
+
+    plan: Plan
+    database: Database
+    world: World
+    pairs: list[Pair] = field(default_factory=list)
+    kills: int = 0
+    starts: int = 0
+    deaths: list[str] = field(default_factory=list)
+    """The times the gateway ended without having been told to."""
+
+    @property
+    def api(self) -> Client:
+        return self.world.api
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.world.gateway
+
+    @property
+    def people(self) -> SandboxClient:
+        return self.world.control()
+
+    async def start_gateway(self) -> None:
+        self.starts += 1
+        await self.gateway.start()
+
+    async def kill_gateway(self) -> None:
+        """SIGKILL; a gateway that has ended by itself is noted."""
+        process = self.gateway.process
+        if process is not None and process.poll() is not None:
+            self.deaths.append(f"the gateway ended by itself with code {process.returncode}")
+        self.kills += 1
+        await self.gateway.kill()
+
+    async def ask_people(self, ask: Callable[[SandboxClient], Awaitable[T]]) -> T:
+        """Ask the sandbox, however often it is being restarted."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                try:
+                    return await ask(self.people)
+                except SandboxUnavailable:
+                    await trio.sleep(AGAIN_S)
+
+    async def make_whole(self) -> None:
+        """Mend what was broken when the time was over."""
+        self.database.empty()
+        if not _runs(self.world.sandbox.process):
+            await self.world.sandbox.start()
+        if not _runs(self.gateway.process):
+            await self.start_gateway()
+        await self.gateway.wait_ready()
+
+    def durability(self) -> list[str]:
+        """What each started gateway said of its writer's connection."""
+        path = self.world.folder / "durability"
+        return path.read_text().splitlines() if path.exists() else []
+
+    async def settle_in(self) -> None:
+        """Pair the instances and make the contacts."""
+        self.world.api = Client(HOST, self.gateway.port, await self.gateway.test_key())
+        instances = await self.world.pair_many(self.plan.options.instances)
+        for chat in self.plan.chats:
+            contact = await self.api.call("POST", "/v1/sandbox/contacts", {"name": chat.name})
+            self.pairs.append(Pair(chat, instances[chat.instance], contact["number"]))
+
+
+def _runs(process: trio.Process | None) -> bool:
+    return process is not None and process.poll() is None
+
+
+@asynccontextmanager
+async def open_stage(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
+    """Start everything, and end it whatever happens."""
+    words = [word for switch in plan.switches for word in ("--switch", switch)]
+    sandbox = Sandbox(folder, options=("--seed", str(plan.options.seed), *words))
+    with open_database(plan.options.database, folder) as database:
+        try:
+            ready = await sandbox.start()
+            gateway = _gateway(folder, ready, database)
+            stage = Stage(plan, database, World(folder, sandbox, gateway, ready))
+            try:
+                await stage.start_gateway()
+                await gateway.wait_ready()
+                await stage.settle_in()
+                yield stage
+            finally:
+                await gateway.stop()
+        finally:
+            await sandbox.kill()
+
+
+def _gateway(folder: Path, ready: Mapping[str, str], database: Database) -> Gateway:
+    gateway = gateway_for(folder, ready)
+    gateway.command = (str(Path(__file__).with_name("gateway.py")), "serve")
+    gateway.settings = {
+        **gateway.settings,
+        **UNLIMITED,
+        "DATABASE_URL": database.url,
+        "HEARTBEAT_INTERVAL_MS": "1000",
+        "WHATISUP_LOG_FORMAT": "json",
+        "CHAOS_FULL": str(folder / "full"),
+        "CHAOS_DURABILITY": str(folder / "durability"),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
+    return gateway
