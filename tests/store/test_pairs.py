@@ -31,6 +31,15 @@ def test_message_of_the_number_is_known_under_the_lid(talk: Conversation) -> Non
     assert talk.names() == ["received"]
 
 
+def test_chat_of_the_lid_alone_learns_its_number(talk: Conversation) -> None:
+    unnamed = {"chat_phone": None, "author_phone": None}
+    other = of("B", "2000@lid", "2000@lid", chat_lid="2000", author_lid="2000", **unnamed)
+    talk.write(read("guess who", of("A", **unnamed)), read("other", other))
+    talk.write(PAIR)
+    phones = {message.wa_id: (message.chat_phone, message.author_phone) for message in talk.page()}
+    assert phones == {"A": (PHONE, PHONE), "B": (None, None)}
+
+
 def test_unread_message_of_the_number_is_read_under_the_lid(talk: Conversation) -> None:
     talk.write(not_read(under_number()))
     talk.write(read("at last"), PAIR)

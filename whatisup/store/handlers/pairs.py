@@ -60,17 +60,27 @@ _MOVE: Final = (
         author_lid=case((messages.c.author == _PN, bindparam("lid_user")), else_=messages.c.author_lid),
     )
 )
+# What was said before the number was known is somebody's whose number is known now.
+_NAME: Final = (
+    update(messages)
+    .where(messages.c.instance_id == _INSTANCE, messages.c.chat == _LID, messages.c.chat_phone.is_(None))
+    .values(
+        chat_phone=bindparam("pn_user"),
+        author_phone=case((messages.c.author == _LID, bindparam("pn_user")), else_=messages.c.author_phone),
+    )
+)
 _MOVE_OUTBOX: Final = update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
 
 
 def learn(tx: Tx, work: Work) -> None:
-    """Move chats and authors from the phone number to the LID."""
+    """Move chats and authors from the phone number to the LID, and tell the number of whoever wrote under the LID."""
     pairs = dict.fromkeys((target.id, op.pn_user, op.lid_user) for target, op in work)
     for instance_id, pn_user, lid_user in pairs:
         names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
         _merge(tx, instance_id, names)
         tx.conn.execute(_MOVE, {**names, "lid_user": lid_user})
         tx.conn.execute(_MOVE_OUTBOX, names)
+        tx.conn.execute(_NAME, {**names, "pn_user": pn_user})
 
 
 def _merge(tx: Tx, instance_id: str, names: dict[str, str]) -> None:
