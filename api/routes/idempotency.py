@@ -27,18 +27,21 @@ REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
-async def write_once(exchange: Exchange[Any, Any], effect: Callable[[Tx], Struct], status: int) -> Answer:
+async def write_once(
+    exchange: Exchange[Any, Any], effect: Callable[[Tx], Struct], status: int, *, lane: str | None = None
+) -> Answer:
     """Do a store write in the writer, at most once per key, and answer with what `effect` returns.
+
+    `lane` says whom the write is queued fairly with; without one it is the customer.
 
     Raises:
         Problem: the key is in use or was used with another body, or whatever `effect` raised.
     """
     writer, key = exchange.edge.system.writer, _key(exchange)
+    lane = lane or _lane(exchange)
     if key is None:
-        return Answer(await writer.call(effect, lane=_lane(exchange)), status=status)
-    found = await writer.call(
-        _claim_and_act, _scope(exchange), key, exchange.raw_body, effect, status, lane=_lane(exchange)
-    )
+        return Answer(await writer.call(effect, lane=lane), status=status)
+    found = await writer.call(_claim_and_act, _scope(exchange), key, exchange.raw_body, effect, status, lane=lane)
     return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
 
 
