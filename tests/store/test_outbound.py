@@ -301,6 +301,14 @@ def test_history_tells_who_has_it_since_when(talk: Conversation) -> None:
     ]  # fmt: skip
 
 
+def test_history_of_one_second_is_in_the_order_in_which_things_happen(talk: Conversation) -> None:
+    message = talk.send("S")
+    for kind in ("read", "delivered"):
+        talk.write(receipt("S", kind, NOW + 10))
+    steps = [moment.kind for moment in talk.store.read(messages.history, message.id)]
+    assert steps == ["sent", "delivered", "read"]
+
+
 def test_failure_is_told_with_its_reason(talk: Conversation) -> None:
     message = talk.accept("S")
     talk.write(FailMessage(message.id, "not_on_whatsapp", "this number is not on WhatsApp", NOW))

@@ -6,7 +6,7 @@ Rule: whoever asks for a customer names customer and mode, and what is not their
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, select, tuple_
 
@@ -21,6 +21,9 @@ from whatisup.store.tables import message_history, messages
 from whatisup.store.vault import Vault
 
 __all__ = ["accept", "by_wa_id", "find_target", "get", "history", "page", "unread", "unread_pending"]
+
+# Receipts carry whole seconds: of two steps in one second, this one came first.
+_STEPS: Final = ("sent", "delivered", "read", "played")
 
 
 def get(
@@ -117,12 +120,13 @@ def _place(cursor: str) -> tuple[int, int]:
 
 def history(conn: Connection, _vault: Vault | None, message_id: str) -> list[Moment]:
     """The steps of one message's delivery, in order of time."""
-    query = (
-        select(message_history.c.kind, message_history.c.participant, message_history.c.at)
-        .where(message_history.c.message_id == message_id)
-        .order_by(message_history.c.at, message_history.c.kind, message_history.c.participant)
-    )
-    return [Moment(*row) for row in conn.execute(query)]
+    query = select(message_history.c.kind, message_history.c.participant, message_history.c.at)
+    moments = [Moment(*row) for row in conn.execute(query.where(message_history.c.message_id == message_id))]
+    return sorted(moments, key=lambda one: (one.at, _step(one.kind), one.participant))
+
+
+def _step(kind: str) -> int:
+    return _STEPS.index(kind) if kind in _STEPS else len(_STEPS)
 
 
 def find_target(conn: Connection, vault: Vault, instance_id: str, chat: str, reference: str) -> TargetMessage | None:
