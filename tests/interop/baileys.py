@@ -70,7 +70,7 @@ class Baileys:
     _begun: bytes = b""
     _unread: list[dict[str, Any]] = field(default_factory=list)
 
-    async def do(self, what: str, **more: str) -> None:
+    async def do(self, what: str, **more: Any) -> None:
         """Give a command."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all(json.dumps({"do": what, **more}).encode() + b"\n")
