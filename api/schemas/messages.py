@@ -22,9 +22,6 @@ from whatisup.store import Message, MessageStatus, Moment, payloads
 
 MAX_EXPIRES_S: Final = 2_592_000
 
-# WhatsApp's times are whole seconds, in which much can happen.
-_STEPS: Final = {step: rank for rank, step in enumerate(("queued", "sent", "delivered", "read", "played"))}
-
 MEDIA_TYPES: Final = ("image", "audio", "video", "document", "sticker")
 
 Address: TypeAlias = Annotated[
@@ -175,8 +172,7 @@ class MessageWithHistory(MessageBody, frozen=True):
     @classmethod
     def after(cls, row: Message, history: Iterable[Moment]) -> MessageWithHistory:
         """Render a stored message and the steps of its delivery."""
-        ordered = sorted(history, key=lambda one: (one.at, _STEPS.get(one.kind, len(_STEPS))))
-        steps = [HistoryEntry(status=one.kind, participant=one.participant or None, at=iso(one.at)) for one in ordered]
+        steps = [HistoryEntry(status=one.kind, participant=one.participant or None, at=iso(one.at)) for one in history]
         return cls(**_message_fields(row), history=steps)
 
 
