@@ -103,6 +103,14 @@ def test_pair_of_one_instance_is_none_of_another(talk: Conversation) -> None:
     assert message.chat == PN_JID
 
 
+def test_pair_learned_late_in_a_unit_holds_for_all_of_it(talk: Conversation) -> None:
+    talk.write(read("first", under_number("A")), not_read(under_number("B")), PAIR, read("second", of("B")))
+    talk.write(read("first", of("A")))
+    assert talk.names() == ["received", "undecryptable", "received"]
+    assert {(message.chat, message.author_lid) for message in talk.page()} == {(LID_JID, LID)}
+    assert [data["chat"]["jid"] for _, data in talk.told()] == [LID_JID] * 3
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_pair_may_be_learned_again(talk: Conversation, times: int) -> None:
     talk.write(read("hello", under_number()))

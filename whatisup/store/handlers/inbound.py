@@ -6,13 +6,15 @@ itself adds is kept beside it. Nothing is left to a constraint: the unique ident
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from msgspec import json
 from sqlalchemy import and_, bindparam, insert, select, update
 
+from whatisup.jid import LID_SERVER
 from whatisup.store import payloads
+from whatisup.store.handlers.pairs import renamed
 from whatisup.store.message_ops import Identity, IngestMessage, NoteUndecryptable
 from whatisup.store.tables import messages
 from whatisup.store.target import Target, Told, Work
@@ -95,27 +97,43 @@ class _Wave:
         self._new: list[dict[str, Any]] = []
         self._read: dict[str, dict[str, Any]] = {}
         self._noted: dict[str, dict[str, Any]] = {}
+        self._renamed = {
+            target.id: names for target in {t.id: t for t, _ in work}.values() if (names := renamed(target))
+        }
         for row in ask(tx.conn, _KNOWN, ((target.id, op.identity.wa_id) for target, op in work)):
             key = (row.instance_id, row.chat, row.author, row.wa_id)
             self._known.setdefault(key, []).append(_Row(**{name: getattr(row, name) for name in _ROW}))
+
+    def _identity(self, target: Target, identity: Identity) -> Identity:
+        """The identity under the LIDs that the unit itself has learned, wherever in the unit that was."""
+        names = self._renamed.get(target.id)
+        if names is None:
+            return identity
+        chat, author = names.get(identity.chat), names.get(identity.author)
+        if chat is not None:
+            identity = replace(identity, chat=f"{chat}@{LID_SERVER}", chat_lid=chat)
+        if author is not None:
+            identity = replace(identity, author=f"{author}@{LID_SERVER}", author_lid=author)
+        return identity
 
     def _rows(self, target: Target, identity: Identity) -> list[_Row]:
         return self._known.setdefault((target.id, identity.chat, identity.author, identity.wa_id), [])
 
     def ingest(self, target: Target, op: IngestMessage) -> None:
         """A message was read."""
-        rows = self._rows(target, op.identity)
+        identity = self._identity(target, op.identity)
+        rows = self._rows(target, identity)
         mark = self._tx.vault.mark_plaintext(target.id, op.plaintext_hash)
         unread = next((row for row in rows if row.is_unread), None)
         # An empty hash on anything else is a message that this gateway sent: a copy of it is no news.
         if any(row.plaintext_hash == mark or not (row.plaintext_hash or row.is_unread) for row in rows):
             return
         if unread is None:
-            values = self._read_values(target, op, mark, self._tx.new_id("msg"), op.received_at)
+            values = self._read_values(target, op, identity, mark, self._tx.new_id("msg"), op.received_at)
             values["is_flagged"] = bool(rows)
             self._insert(rows, values)
         else:
-            values = self._read_values(target, op, mark, unread.id, unread.created_at)
+            values = self._read_values(target, op, identity, mark, unread.id, unread.created_at)
             self._replace(unread, values)
         kind = payloads.SENT if op.source == "phone" else payloads.RECEIVED
         data = payloads.received(values, op.body, op.context)
@@ -123,17 +141,18 @@ class _Wave:
 
     def note(self, target: Target, op: NoteUndecryptable) -> None:
         """A message could not be read."""
-        rows = self._rows(target, op.identity)
+        identity = self._identity(target, op.identity)
+        rows = self._rows(target, identity)
         unread = next((row for row in rows if row.is_unread), None)
         if unread is not None:
             was_ended = unread.retry_state == "ended"
-            values = self._note_again(target, unread, op)
+            values = self._note_again(target, unread, op, identity)
             if was_ended or unread.retry_state != "ended":
                 return
         elif rows:
             return
         else:
-            values = self._unread_values(target, op)
+            values = self._unread_values(target, op, identity)
             self._insert(rows, values)
         data = payloads.undecryptable(values, hide=op.hide)
         target.told.append(Told(payloads.UNDECRYPTABLE, data, self._tx.now, op))
@@ -150,7 +169,7 @@ class _Wave:
             self._noted.pop(row.id, None)
             self._read[row.id] = {"message": row.id} | {f"new_{name}": values[name] for name in _READ_NOW}
 
-    def _note_again(self, target: Target, row: _Row, op: NoteUndecryptable) -> dict[str, Any]:
+    def _note_again(self, target: Target, row: _Row, op: NoteUndecryptable, identity: Identity) -> dict[str, Any]:
         row.retry_count = max(row.retry_count, op.retry_count)
         row.retry_state = "ended" if row.retry_state == "ended" else op.retry_state
         row.phone_asked_at = op.phone_asked_at or row.phone_asked_at
@@ -164,14 +183,14 @@ class _Wave:
             row.values.update(changes)
         else:
             self._noted[row.id] = {"message": row.id} | {f"new_{name}": changes[name] for name in _NOTED}
-        return {**self._unread_values(target, op), **changes, "id": row.id, "created_at": row.created_at}
+        return {**self._unread_values(target, op, identity), **changes, "id": row.id, "created_at": row.created_at}
 
     def _read_values(
-        self, target: Target, op: IngestMessage, mark: bytes, message_id: str, created_at: int
+        self, target: Target, op: IngestMessage, identity: Identity, mark: bytes, message_id: str, created_at: int
     ) -> dict[str, Any]:
         key, vault = target.event_key(), self._tx.vault
         return {
-            **_identity_values(target, op, message_id, created_at),
+            **_identity_values(target, op, identity, message_id, created_at),
             "kind": op.kind,
             "status": "received" if op.source == "contact" else "sent",
             "reason": None,
@@ -185,9 +204,9 @@ class _Wave:
             "settled_at": self._tx.now,
         }
 
-    def _unread_values(self, target: Target, op: NoteUndecryptable) -> dict[str, Any]:
+    def _unread_values(self, target: Target, op: NoteUndecryptable, identity: Identity) -> dict[str, Any]:
         return {
-            **_identity_values(target, op, self._tx.new_id("msg"), op.received_at),
+            **_identity_values(target, op, identity, self._tx.new_id("msg"), op.received_at),
             "kind": "undecryptable",
             "status": "undecryptable",
             "reason": op.reason,
@@ -213,9 +232,8 @@ class _Wave:
 
 
 def _identity_values(
-    target: Target, op: IngestMessage | NoteUndecryptable, message_id: str, created_at: int
+    target: Target, op: IngestMessage | NoteUndecryptable, identity: Identity, message_id: str, created_at: int
 ) -> dict[str, Any]:
-    identity = op.identity
     return {
         "id": message_id,
         "customer_id": target.customer_id,

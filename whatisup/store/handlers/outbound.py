@@ -105,9 +105,9 @@ def fail_all(tx: Tx, work: Work) -> None:
 def empty_outbox(tx: Tx, targets: Collection[Target], reason: str) -> None:
     """Fail what these instances were to send, and leave nothing in their outboxes."""
     by_id = {target.id: target for target in targets}
-    query = progress.sent_messages().where(outbox.c.instance_id.in_(by_id)).order_by(outbox.c.position)
+    query = progress.sent_messages().where(outbox.c.instance_id.in_(list(by_id))).order_by(outbox.c.position)
     _fail(tx, by_id, tx.conn.execute(query).all(), reason)
-    tx.conn.execute(delete(outbox).where(outbox.c.instance_id.in_(by_id)))
+    tx.conn.execute(delete(outbox).where(outbox.c.instance_id.in_(list(by_id))))
 
 
 def fail_queued(tx: Tx, instance_id: str, reason: str = LOGGED_OUT) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, case, delete, select, union, update
 
 from whatisup.jid import LID_SERVER, PN_SERVER
+from whatisup.store.message_ops import LearnPair
 from whatisup.store.tables import events, message_history, messages, outbox
-from whatisup.store.target import Work
+from whatisup.store.target import Target, Work
 from whatisup.store.transaction import Tx
 
 _INSTANCE: Any = bindparam("instance")
@@ -70,6 +71,11 @@ _NAME: Final = (
     )
 )
 _MOVE_OUTBOX: Final = update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
+
+
+def renamed(target: Target) -> dict[str, str]:
+    """What a unit learns: JID of the number -> digits of the LID."""
+    return {f"{op.pn_user}@{PN_SERVER}": op.lid_user for op in target.ops if type(op) is LearnPair}
 
 
 def learn(tx: Tx, work: Work) -> None:
