@@ -217,12 +217,12 @@ async def on_offline_completed(actor: InstanceActor, _event: OfflineCompleted) -
 
 async def on_retry_receipt(actor: InstanceActor, event: ReceiptReceived) -> None:
     """A device could not read a message of ours."""
-    await actor.messaging.resending.answer(event)
+    await actor.messaging.heed(event)
 
 
 async def on_notification(actor: InstanceActor, event: NotificationReceived) -> None:
     """Commit what it changes, then acknowledge it."""
-    await actor.messaging.notices.heed(event)
+    await actor.messaging.heed(event)
 
 
 async def on_devices_answered(actor: InstanceActor, event: DevicesAnswered) -> None:

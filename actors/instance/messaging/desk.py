@@ -18,8 +18,9 @@ from actors.instance.messaging.resending import Resending
 from actors.instance.messaging.ring import KeyShelf
 from actors.instance.messaging.sending import Sending
 from actors.instance.messaging.typing import Typing
+from whatisup.errors import Fenced, StoreUnavailable
 from whatisup.protocol.credentials import Account, Credentials
-from whatisup.protocol.events import BundlesAnswered, Event, ReceiptReceived
+from whatisup.protocol.events import BundlesAnswered, Event, NotificationReceived, ReceiptReceived
 from whatisup.protocol.messaging.keyring import Own
 
 NEVER: Final = float("inf")
@@ -68,6 +69,17 @@ class Messaging:
             return True
         await self.reading.settle()
         return False
+
+    async def heed(self, event: NotificationReceived | ReceiptReceived) -> None:
+        """Deal with a notification or a retry receipt; one that cannot be dealt with deafens nobody."""
+        deal = self.notices.heed if isinstance(event, NotificationReceived) else self.resending.answer
+        try:
+            await deal(event)  # type: ignore[arg-type]  # each takes the kind that it was chosen for
+        except (Fenced, StoreUnavailable):
+            raise
+        except Exception as error:  # it would come again at every login
+            if self.reading.own is not None:
+                await self.reading.keep_poison(event, self.reading.own, type(error).__name__)
 
     async def bundles_answered(self, event: BundlesAnswered) -> None:
         """Whoever asked for bundles gets them."""

@@ -21,7 +21,7 @@ from actors.instance.messaging.ring import KeyShelf, ops_of
 from actors.instance.messaging.sending import Sending
 from actors.instance.messaging.typing import Typing
 from whatisup.errors import Fenced, StoreUnavailable
-from whatisup.protocol.events import Event, MessageAcked, MessageReceived, ReceiptReceived
+from whatisup.protocol.events import Event, MessageAcked, MessageReceived, NotificationReceived, ReceiptReceived
 from whatisup.protocol.messaging.answers import aggregate, poison_answers
 from whatisup.protocol.messaging.keyring import KeyNotLoaded, Own, Wanted
 from whatisup.protocol.messaging.opening import Opened, open_message, wanted_for_opening
@@ -83,14 +83,24 @@ class Reading:
         self.forget()
         if not events or self.own is None:
             return
+        connection = self._host.connection
+        if connection is not None:
+            connection.hold(trio.current_time())  # nothing is read until this is done
         try:
-            await self._settle(events, self.own)
+            await self._settle_or_divide(events, self.own)
+        finally:
+            if connection is not None:
+                connection.resume(trio.current_time())
+
+    async def _settle_or_divide(self, events: Sequence[Event], own: Own) -> None:
+        try:
+            await self._settle(events, own)
         except (Fenced, StoreUnavailable):
             raise
         except Exception as error:  # whatever it was, it is one stanza's: find it, and let the others live
             log.warning("instance.batch_failed", instance_id=self._host.id, error=type(error).__name__)
             for event in events:
-                await self._settle_alone(event, self.own)
+                await self._settle_alone(event, own)
 
     async def _settle_alone(self, event: Event, own: Own) -> None:
         try:
@@ -98,12 +108,17 @@ class Reading:
         except (Fenced, StoreUnavailable):
             raise
         except Exception as error:  # the second failure of one stanza: it is kept, reported and acked
-            log.error("instance.stanza_poisoned", instance_id=self._host.id, error=type(error).__name__)
-            await self._keep_poison(event, own, type(error).__name__)
+            await self.keep_poison(event, own, type(error).__name__)
 
-    async def _keep_poison(self, event: Event, own: Own, why: str) -> None:
+    async def keep_poison(self, event: Event, own: Own, why: str) -> None:
+        """Keep a stanza that cannot be processed as it came, report it, and ack it.
+
+        Raises:
+            Fenced, StoreUnavailable: as `Host.commit`.
+        """
+        log.error("instance.stanza_poisoned", instance_id=self._host.id, error=why)
         now_ms = self._host.services.unix_ms()
-        if isinstance(event, MessageReceived | ReceiptReceived):
+        if isinstance(event, MessageReceived | ReceiptReceived | NotificationReceived):
             raw = encode_node(event.node)
             report = AppendEvent("message.unprocessable", {"reason": "poison", "detail": why}, now_ms)
             await self._host.commit(KeepPoison(raw, why, now_ms), report)

@@ -22,6 +22,7 @@ from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import user_of
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
+from whatisup.errors import StoreUnavailable
 from whatisup.jid import Jid
 from whatisup.protocol.content.compose import CannotCompose
 from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, TokenIssued
@@ -260,6 +261,11 @@ class Sending:
             return self._fail(item, "no_devices", "none of this contact's devices could be encrypted for")
         except CannotCompose as error:
             return self._fail(item, "invalid_body", str(error))
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # one message that cannot be sealed must not keep the others from being sent
+            log.error("message.not_sealable", instance_id=self._host.id, error=type(error).__name__)
+            return self._fail(item, "internal_error", "the message could not be encrypted; this is a defect of ours")
 
     def _encrypt(
         self, man: Draughtsman, draft: Draft, plan: Plan, devices: Sequence[Jid], *, is_resync: bool = False
