@@ -36,12 +36,9 @@ async def converse(tour: Tour) -> Outcome:
         await trio.sleep(KILL_AFTER_S)
         ready_s = await tour.kill_gateway()
     tour.stage.remark(f"It serves again after {ready_s:.1f} s.")
-    wanted = {f"from Grace {number}" for number in range(1, MESSAGES + 1)}
-    await _arrive(tour, "the instance", wanted, lambda: _ingested(tour, friend))
-    await _arrive(
-        tour, "Grace", {f"to Grace {number}" for number in range(1, MESSAGES + 1)}, lambda: _read(tour, friend)
-    )
-    return trio.current_time() - begun_at, f"{MESSAGES} each way: none lost, none twice"
+    await arrive(tour, "the instance", _texts("from Grace"), partial(_ingested, tour, friend))
+    await arrive(tour, "Grace", _texts("to Grace"), partial(_read, tour, friend))
+    return trio.current_time() - begun_at, f"{MESSAGES} each way: none lost, none twice, in order"
 
 
 async def _greet(tour: Tour, friend: str) -> None:
@@ -92,32 +89,37 @@ async def _write_all(tour: Tour, friend: str) -> None:
         await trio.sleep(1 / PER_S)
 
 
-async def _arrive(tour: Tour, who: str, wanted: set[str], look: Callable[[], Awaitable[Counter[str]]]) -> None:
-    """Wait until everything is there; then nothing may be there twice.
+def _texts(text: str) -> list[str]:
+    return [f"{text} {number}" for number in range(1, MESSAGES + 1)]
+
+
+async def arrive(tour: Tour, who: str, wanted: list[str], look: Callable[[], Awaitable[list[str]]]) -> None:
+    """Wait until everything is there; then nothing may be there twice, or out of order.
 
     Raises:
-        SceneFailed: something is missing, or came twice.
+        SceneFailed: it is not so.
     """
-    found: Counter[str] = Counter()
+    found: list[str] = []
     with trio.move_on_after(ARRIVE_S), tour.stage.waiting(f"waiting for what {who} is to get"):
-        while not wanted <= set(found := await look()):  # noqa: ASYNC110 - what counts is in other processes
+        while not set(wanted) <= set(found := await look()):  # noqa: ASYNC110 - what counts is in other processes
             await trio.sleep(0.2)
-    missing, doubled = wanted - set(found), [text for text in wanted if found[text] > 1]
-    tour.stage.remark(f"{who}: {len(wanted & set(found))} of {len(wanted)}, {len(doubled)} twice")
+    got = [text for text in found if text in wanted]
+    times = Counter(got)
+    missing, doubled = [text for text in wanted if not times[text]], [text for text in wanted if times[text] > 1]
+    tour.stage.remark(f"{who}: {len(times)} of {len(wanted)}, {len(doubled)} twice")
     check(not missing, f"{who} misses {len(missing)} messages")
     check(not doubled, f"{who} got {len(doubled)} messages twice")
+    check(got == wanted, f"{who} got them in another order")
 
 
-async def _ingested(tour: Tour, friend: str) -> Counter[str]:
-    """What the instance has from the contact, by text."""
-    found: Counter[str] = Counter()
+async def _ingested(tour: Tour, friend: str) -> list[str]:
+    """What the instance has from the contact, oldest first."""
     path = f"/v1/instances/{tour.instance_id}/messages?direction=in&chat={friend}&limit=100"
-    for row in (await tour.api.call("GET", path))["data"]:
-        found[(row["body"] or {}).get("text", row["kind"])] += 1
-    return found
+    rows = (await tour.api.call("GET", path))["data"]
+    return [(row["body"] or {}).get("text", row["kind"]) for row in reversed(rows)]
 
 
-async def _read(tour: Tour, friend: str) -> Counter[str]:
-    """What the contact's phone decrypted, by text: a second ciphertext that can be read counts as a second message."""
+async def _read(tour: Tour, friend: str) -> list[str]:
+    """What the contact's phone decrypted, in order: a second ciphertext that can be read is a second message."""
     log = await tour.api.call("GET", f"/v1/sandbox/contacts/{friend}/received?limit=1000")
-    return Counter(row["text"] for row in log["data"] if row["verdict"] == "read")
+    return [row["text"] for row in log["data"] if row["verdict"] == "read"]

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from api.demo.client import Client, Refused, Unreachable
+from api.demo.conversation import arrive
 from api.demo.gateway import Gateway, GatewayFailed
 from api.demo.journal import Journal, Seen
 from api.demo.scenes import SCENES
@@ -156,6 +157,31 @@ async def test_play_stops_at_the_scene_that_fails(tmp_path: Path) -> None:
         ("failed", None),
         ("not played", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("got", "why"),
+    [(["a", "c"], "misses 1"), (["a", "b", "a", "c"], "twice"), (["b", "a", "c"], "another order")],
+)
+async def test_conversation_fails_when_messages_are_not_each_there_once_in_order(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, got: list[str], why: str
+) -> None:
+    async def look() -> list[str]:
+        return got
+
+    with pytest.raises(SceneFailed, match=why):
+        await arrive(tour(tmp_path), "Grace", ["a", "b", "c"], look)
+
+
+async def test_conversation_waits_for_the_last_message(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[str] = []
+
+    async def look() -> list[str]:
+        seen.append("abc"[len(seen)])
+        return ["something else", *seen]
+
+    await arrive(tour(tmp_path), "Grace", ["a", "b", "c"], look)
+    assert len(seen) == 3
 
 
 async def test_tour_shows_transitions_and_nothing_else(tmp_path: Path) -> None:
