@@ -2,7 +2,7 @@
 
 Rule: a session lives under the device's hidden id, whichever form a stanza used; a failed attempt leaves no trace.
 
-The phone's prekeys are never stored: they are derived from its identity, and only the used ones are remembered.
+The phone's prekeys are derived from its identity, so there is no end of them; the used ones are remembered.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from whatisup.sandbox.people.tables import Keys
 
 SESSION: Final = "session"
 IDENTITY: Final = "identity"
+OWN: Final = "own"
+"""Keys of the phone's own that are kept because deriving them anew costs as much as reading a message."""
 SPENT: Final = "spent"
 """One-time prekeys of this phone that a message has used up, by id."""
 BORROWED: Final = "borrowed"
 """The one-time prekey (4 bytes of id, 32 of key) that the last session with a device was started from."""
+
+_SIGNED_PREKEY: Final = "signed_prekey"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,11 +78,19 @@ class Ratchets:
             record,
             self._own,
             ciphertext,
-            signed_prekey=phone.signed_prekey(self._account) if is_ours else None,
+            signed_prekey=self._signed_prekey() if is_ours else None,
             prekey=self._one_time_prekey(header.prekey_id),
             known_identity=known,
             entropy=self._entropy,
         )
+
+    def _signed_prekey(self) -> KeyPair:
+        kept = self._keys.get(OWN, _SIGNED_PREKEY)
+        if kept is not None:
+            return KeyPair(kept[:32], kept[32:])
+        pair = phone.signed_prekey(self._account)
+        self._keys.put(OWN, _SIGNED_PREKEY, pair.private + pair.public)
+        return pair
 
     def _one_time_prekey(self, key_id: int | None) -> KeyPair | None:
         if key_id is None or self._keys.get(SPENT, str(key_id)) is not None:

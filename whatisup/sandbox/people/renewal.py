@@ -13,7 +13,7 @@ from whatisup.protocol.stanzas.notification import build_identity_change
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import devices_of
 from whatisup.sandbox.fanout import hand_over
-from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, SESSION, SPENT
+from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, OWN, SESSION, SPENT
 from whatisup.sandbox.people.turn import Turn
 
 
@@ -28,7 +28,7 @@ def renew(turn: Turn) -> Account:
             (pair.private + pair.public, registration_id, number),
         )
         hub.state.forget_cached()
-        turn.keys.clear(SESSION, IDENTITY, BORROWED, SPENT)
+        turn.keys.clear(SESSION, IDENTITY, BORROWED, SPENT, OWN)
     for companion in hub.state.companions(number):
         hub.unlink(companion)
     for lid in told:
