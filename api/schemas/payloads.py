@@ -113,8 +113,8 @@ class UnprocessableData(Reply, frozen=True):
     """A stanza made no sense; it is kept sealed."""
 
     reason: str
-    detail: str | UnsetType = UNSET
-    wa_message_id: str | UnsetType | None = UNSET
+    detail: str
+    wa_message_id: str | None
 
 
 class _Progress(Reply, frozen=True):

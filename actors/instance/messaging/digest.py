@@ -138,7 +138,7 @@ class Digest:
         now_ms = self._host.services.unix_ms()
         self.add(
             KeepPoison(encode_node(node), why, now_ms),
-            AppendEvent("message.unprocessable", {"reason": why, "wa_message_id": node.attrs.get("id")}, now_ms),
+            AppendEvent("message.unprocessable", unprocessable(node, "malformed", why), now_ms),
         )
         self._answers += poison_answers(node, self.own)
 
@@ -322,6 +322,12 @@ _HEEDED: Final[Mapping[str, _Heed]] = {
     "placeholder_response": Digest._take_resent,
 }
 """What the messages of our own devices to us lead to; the other kinds need nothing."""
+
+
+def unprocessable(node: Node, reason: str, detail: str) -> dict[str, Any]:
+    """What the customer hears of a stanza that was kept as it came."""
+    wa_id = node.attrs.get("id")
+    return {"reason": reason, "detail": detail, "wa_message_id": None if wa_id is None else str(wa_id)[:128]}
 
 
 def _only_of_own(content: Content, envelope: Envelope) -> Content:

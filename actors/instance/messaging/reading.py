@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import trio
 
-from actors.instance.messaging.digest import Digest
+from actors.instance.messaging.digest import Digest, unprocessable
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.repair import Repair
 from actors.instance.messaging.ring import KeyShelf, ops_of
@@ -120,7 +120,7 @@ class Reading:
         now_ms = self._host.services.unix_ms()
         if isinstance(event, MessageReceived | ReceiptReceived | NotificationReceived):
             raw = encode_node(event.node)
-            report = AppendEvent("message.unprocessable", {"reason": "poison", "detail": why}, now_ms)
+            report = AppendEvent("message.unprocessable", unprocessable(event.node, "poison", why), now_ms)
             await self._host.commit(KeepPoison(raw, why, now_ms), report)
         connection, now = self._host.connection, trio.current_time()
         if connection is not None:

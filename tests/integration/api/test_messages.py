@@ -259,7 +259,6 @@ async def test_presence_and_contact_checks_name_what_is_wrong(desk: Desk) -> Non
 
 
 async def test_live_number_must_be_possible(desk: Desk) -> None:
-    pytest.importorskip("phonenumbers")
     live = await desk.front.holder(mode=Mode.LIVE)
     instance_id = await desk.instance(live)
     path = f"/v1/instances/{instance_id}/messages"

@@ -71,13 +71,11 @@ def test_read_number_gives_digits() -> None:
 
 @pytest.mark.parametrize("number", ["5511999999999", "14155550123", "4915112345678"])
 def test_require_possible_takes_numbers_of_a_plan(number: str) -> None:
-    pytest.importorskip("phonenumbers")
     require_possible(read_address(number, "to"), "to")
 
 
 @pytest.mark.parametrize("number", ["999000000001", "1415555", "551199999999999"])
 def test_require_possible_refuses_numbers_of_no_plan(number: str) -> None:
-    pytest.importorskip("phonenumbers")
     with pytest.raises(Invalid) as refused:
         require_possible(read_address(number, "to"), "to")
     assert refused.value.field == "to"
