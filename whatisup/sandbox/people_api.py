@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from whatisup import control
 from whatisup.protocol.content.bodies import InvalidBody, parse_body
+from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.openapi import Route
+from whatisup.sandbox.people import People
 from whatisup.sandbox.people.writing import VOTE
 from whatisup.sandbox.refusal import Refused
-
-if TYPE_CHECKING:
-    from whatisup.sandbox.control_api import ControlApi
 
 Params: TypeAlias = Mapping[str, str]
 
@@ -24,7 +23,21 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _ACCOUNT: Final = "/sandbox/accounts/{number}"
 
 
-async def _send_message(api: ControlApi, params: Params, request: control.MessageRequest) -> control.MessageQueued:
+class PeopleApi(Protocol):
+    """What these handlers need of the control API."""
+
+    @property
+    def people(self) -> People:
+        """The people who are told what to do."""
+
+    def account(self, params: Params) -> Account:
+        """Return the account that a path names. Raises `Refused` (404)."""
+
+    def account_view(self, account: Account) -> control.Account:
+        """Return an account as the API shows it."""
+
+
+async def _send_message(api: PeopleApi, params: Params, request: control.MessageRequest) -> control.MessageQueued:
     try:
         parse_body(request.body)
     except InvalidBody as error:
@@ -33,57 +46,57 @@ async def _send_message(api: ControlApi, params: Params, request: control.Messag
     return control.MessageQueued(api.people.send(number, request.to, request.body, request.id))
 
 
-async def _reply(api: ControlApi, params: Params, request: control.ReplyRequest) -> control.MessageQueued:
+async def _reply(api: PeopleApi, params: Params, request: control.ReplyRequest) -> control.MessageQueued:
     body = {"type": "text", "text": request.text, "reply_to": request.message_id}
     return await _send_message(api, params, control.MessageRequest(request.to, body))
 
 
-async def _vote(api: ControlApi, params: Params, request: control.VoteRequest) -> control.MessageQueued:
+async def _vote(api: PeopleApi, params: Params, request: control.VoteRequest) -> control.MessageQueued:
     body = {"type": VOTE, "poll": request.message_id, "options": request.options}
     return control.MessageQueued(api.people.send(api.account(params).number, request.to, body))
 
 
-async def _read(api: ControlApi, params: Params, request: control.ReadRequest) -> None:
+async def _read(api: PeopleApi, params: Params, request: control.ReadRequest) -> None:
     api.people.read(api.account(params).number, request.chat, request.ids)
 
 
-async def _show_typing(api: ControlApi, params: Params, request: control.TypingRequest) -> None:
+async def _show_typing(api: PeopleApi, params: Params, request: control.TypingRequest) -> None:
     api.people.show_typing(api.account(params).number, request)
 
 
-async def _set_online(api: ControlApi, params: Params, request: control.OnlineRequest) -> control.Account:
+async def _set_online(api: PeopleApi, params: Params, request: control.OnlineRequest) -> control.Account:
     account = api.account(params)
     api.people.set_up(account.number, is_online=request.online)
     return api.account_view(account)
 
 
-async def _set_persona(api: ControlApi, params: Params, request: control.PersonaRequest) -> control.Account:
+async def _set_persona(api: PeopleApi, params: Params, request: control.PersonaRequest) -> control.Account:
     account = api.account(params)
     api.people.set_up(account.number, persona=request.persona)
     return api.account_view(account)
 
 
-async def _change_identity(api: ControlApi, params: Params, request: None) -> None:
+async def _change_identity(api: PeopleApi, params: Params, request: None) -> None:
     api.people.renew(api.account(params).number)
 
 
-async def _start_burst(api: ControlApi, params: Params, request: control.BurstRequest) -> control.Burst:
+async def _start_burst(api: PeopleApi, params: Params, request: control.BurstRequest) -> control.Burst:
     return api.people.start_burst(api.account(params).number, request)
 
 
-async def _list_bursts(api: ControlApi, params: Params, request: None) -> control.Bursts:
+async def _list_bursts(api: PeopleApi, params: Params, request: None) -> control.Bursts:
     return api.people.bursts(api.account(params).number)
 
 
-async def _list_received(api: ControlApi, params: Params, request: None) -> control.ReceivedMessages:
+async def _list_received(api: PeopleApi, params: Params, request: None) -> control.ReceivedMessages:
     return api.people.received(api.account(params).number, *_page(params))
 
 
-async def _list_sent(api: ControlApi, params: Params, request: None) -> control.SentMessages:
+async def _list_sent(api: PeopleApi, params: Params, request: None) -> control.SentMessages:
     return api.people.sent(api.account(params).number, *_page(params))
 
 
-async def _list_chat_states(api: ControlApi, params: Params, request: None) -> control.ChatStates:
+async def _list_chat_states(api: PeopleApi, params: Params, request: None) -> control.ChatStates:
     return api.people.chat_states(api.account(params).number)
 
 
