@@ -179,7 +179,8 @@ class Sending:
             await self._seal_resyncs()
         if self._reseal:
             await self._seal_anew()
-        while self._is_dirty and len(self._blocked) < MAX_BLOCKED:
+        # What was just sent may have shown that the socket is gone.
+        while self._is_dirty and self.can_send and len(self._blocked) < MAX_BLOCKED:
             room = min(WINDOW - len(self._flights), SEALED_AT_ONCE)
             room = self._bucket.available(trio.current_time(), room)
             if room <= 0:
