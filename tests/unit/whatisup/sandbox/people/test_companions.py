@@ -9,6 +9,7 @@ from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
 from whatisup.protocol.content import peer
 from whatisup.protocol.messaging import sealing
 from whatisup.protocol.messaging.opening import Verdict
+from whatisup.protocol.prekeys import LOW
 
 
 @pytest.fixture
@@ -130,3 +131,22 @@ def test_new_keys_of_a_contact_reach_the_companion_and_both_go_on(town: Town, de
     device.say(town.turn(BOB), BOB, "welcome back")
     together(town, device)
     assert town.texts(BOB) == ["before", "welcome back"]
+
+
+def test_people_who_use_up_prekeys_let_the_companion_make_more(town: Town, device: Companion) -> None:
+    made = device.next_prekey_id
+    town.bench.hands.now += 90  # right after an upload nobody believes that they are gone already
+    for _ in range(LOW + 12):
+        town.turn(BOB).bundle(device.own.lid)
+    together(town, device)
+    assert device.next_prekey_id > made
+
+
+def test_companion_that_is_unlinked_is_no_longer_written_to(town: Town, device: Companion) -> None:
+    town.say(BOB, ADA, "one")
+    together(town, device)
+    companion = town.bench.hub.state.companion(ADA, 1)
+    assert companion is not None
+    town.bench.hub.unlink(companion)
+    sent = town.say(BOB, ADA, "two")
+    assert town.receipts(BOB, sent) == {(ADA, 0, "delivered")}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.whatisup.sandbox.people.companion import Companion, link, together
 from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
+from whatisup.jid import Jid
 from whatisup.protocol.messaging.opening import Verdict
 from whatisup.sandbox.people import mishaps, writing
+from whatisup.wire import Node
 
 
 @pytest.fixture
@@ -151,3 +155,18 @@ def test_same_ciphertext_again_is_a_duplicate_and_confirmed_again(town: Town) ->
     town.settle()
     assert [(row.id, row.verdict) for row in town.received(BOB)] == [(sent, "read"), (sent, "duplicate")]
     assert town.receipts(ADA, sent) == {(BOB, 0, "delivered")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["pkmsg", "msg", "skmsg", "msmsg", "new"]), garbage=st.binary(max_size=120))
+def test_garbage_is_undecryptable_and_breaks_nothing(kind: str, garbage: bytes) -> None:
+    town = make_town()
+    town.say(ADA, BOB, "before")
+    account = town.bench.server.pairing.account(ADA)
+    enc = Node("enc", {"v": "2", "type": kind}, garbage)
+    attrs: dict[str, str | Jid] = {"id": "GARBAGE", "from": account.lid_jid, "t": "1700000000", "type": "text"}
+    town.people.deliver(BOB, Node("message", attrs, (enc,)))
+    town.settle()
+    town.say(ADA, BOB, "after")
+    assert town.texts(BOB) == ["before", "after"]
+    assert {row.verdict for row in town.received(BOB) if row.id == "GARBAGE"} <= {"undecryptable"}
