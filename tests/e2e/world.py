@@ -144,14 +144,16 @@ class World:
         )
         return int(count) + int(self.query("select count(*) from data_keys where owner = ?", number.instance_id)[0][0])
 
-    async def sicken(self, number: Number) -> None:
-        """Break the seal of an instance's credentials, as a flipped bit on disk would: its actor cannot load them."""
+    def change(self, sql: str, *values: object) -> None:
+        """Change the gateway's SQLite file behind its back."""
         connection = sqlite3.connect(self.folder / "demo.db", timeout=10)
         with connection:
-            connection.execute(
-                "update auth_state set sealed = zeroblob(length(sealed)) where instance_id = ?", (number.instance_id,)
-            )
+            connection.execute(sql, values)
         connection.close()
+
+    async def sicken(self, number: Number) -> None:
+        """Break the seal of an instance's credentials, as a flipped bit on disk would: its actor cannot load them."""
+        self.change("update auth_state set sealed = zeroblob(length(sealed)) where instance_id = ?", number.instance_id)
 
     def log_count(self, event: str, number: Number | None = None) -> int:
         """How often the gateway logged `event`, of one instance or of all."""
