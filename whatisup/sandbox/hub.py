@@ -22,8 +22,10 @@ from whatisup.protocol.profile import ClientVersion
 from whatisup.protocol.stanzas.ib import OfflinePreview, build_offline, build_offline_preview
 from whatisup.protocol.stanzas.logout import DeviceList, DeviceListed, build_devices_notification
 from whatisup.protocol.stanzas.message import mark_offline
+from whatisup.protocol.stanzas.notification import DeviceAction, DevicesChanged, build_devices_change
 from whatisup.sandbox.accounts import Companion, device_hash
 from whatisup.sandbox.authority import Authority
+from whatisup.sandbox.directory import hash_of
 from whatisup.sandbox.entropy import Seed, Stream
 from whatisup.sandbox.faults import Faults, Target
 from whatisup.sandbox.ledger import Ledger
@@ -347,14 +349,39 @@ class Hub:
     # devices
 
     def unlink(self, companion: Companion) -> None:
-        """Forget a device, tell it if it is there, and tell the account's other devices."""
-        self.state.unlink(companion.row)
-        self.waiting.forget_device(companion.row)
+        """Forget a device, tell it if it is there, and tell the account's other devices and its contacts."""
         client = self.online(*companion.key)
+        with self.state.writing():
+            self.state.unlink(companion.row)
+            self.waiting.forget_device(companion.row)
+            self.announce_devices(companion.number)
+            self._tell_contacts(companion, "remove")
         self._records.pop(companion.key, None)
         if client is not None:
             self.end(client, build_stream_error(401, conflict="device_removed"))
-        self.announce_devices(companion.number)
+
+    def announce_link(self, companion: Companion) -> None:
+        """Tell the account's other devices, and its contacts, that there is a new one."""
+        with self.state.writing():
+            self.announce_devices(companion.number, but=companion)
+            self._tell_contacts(companion, "add")
+
+    def _tell_contacts(self, companion: Companion, action: DeviceAction) -> None:
+        """Tell the companions of those whom an account exchanges messages with."""
+        account = self.state.account(companion.number)
+        if account is None:
+            return
+        change = DevicesChanged(
+            account.pn_jid,
+            account.lid_jid,
+            action,
+            ((companion.device, companion.key_index),),
+            hash_of(self.state, [account], as_lid=False),
+            hash_of(self.state, [account], as_lid=True),
+        )
+        for number in self.ledger.acquaintances(companion.number):
+            for other in self.state.companions(number):
+                self.deliver(other, build_devices_change(self.next_id(), change, unix_t=self.unix))
 
     def announce_devices(self, number: str, *, but: Companion | None = None) -> None:
         """Tell an account's companions which devices it has now."""

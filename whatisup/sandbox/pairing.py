@@ -285,7 +285,7 @@ class Pairing:
             self._hub.end(client)
             return
         stored = self._hub.state.link(companion)
-        self._hub.announce_devices(stored.number, but=stored)
+        self._hub.announce_link(stored)
         self._hub.end(client, build_stream_error(515))
         link.outcome.settle(stored)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.unit.whatisup.sandbox.bench import Raw
+from tests.unit.whatisup.sandbox.bench import Raw, make_bench
 from tests.unit.whatisup.sandbox.town import ADA, BOB, Town, leave, make_town, messages
 from whatisup.jid import STATUS_BROADCAST, Jid
 from whatisup.protocol.stanzas.message import ChatKind, Enc, Outgoing, build_message, parse_envelope
+from whatisup.protocol.stanzas.notification import DevicesChanged, read_notification
 from whatisup.protocol.stanzas.usync import build_contact_query, build_device_query, parse_contacts, parse_devices
 from whatisup.sandbox.accounts import device_hash
+from whatisup.sandbox.state import State
 from whatisup.wire import Node
 
 
@@ -298,7 +302,7 @@ def test_contact_query_says_who_is_there(town: Town) -> None:
 
 def test_block_list_is_set_and_read(town: Town) -> None:
     raw = Raw.active(town.ada)
-    item = {"action": "block", "jid": town.lid(BOB), "pn_jid": town.pn(BOB)}
+    item: dict[str, str | Jid] = {"action": "block", "jid": town.lid(BOB), "pn_jid": town.pn(BOB)}
     for answer in (raw.ask("set", "blocklist", Node("item", item)), raw.ask("get", "blocklist")):
         assert [entry.attrs["jid"] for entry in answer.children()[0].children()] == [town.lid(BOB)]
     assert town.bench.hub.ledger.has_blocked(ADA, BOB)
@@ -311,7 +315,7 @@ def test_token_is_handed_to_the_contact_and_opens_the_door() -> None:
     refused = town.route(ADA, 1, town.to_bob())
     assert refused is not None
     assert refused.attrs["error"] == "463"
-    token = {"jid": town.lid(ADA), "t": str(int(town.bench.unix)), "type": "trusted_contact"}
+    token: dict[str, str | Jid] = {"jid": town.lid(ADA), "t": str(int(town.bench.unix)), "type": "trusted_contact"}
     Raw.active(town.bob).ask("set", "privacy", Node("tokens", {}, (Node("token", token),)))
     (handed,) = town.phones.of(ADA, "notification")
     issued = handed.children()[0].children()[0].bytes_content()
@@ -333,6 +337,47 @@ def test_who_has_been_written_to_may_answer_without_a_token() -> None:
     ack = town.route(ADA, 1, town.to_bob())
     assert ack is not None
     assert "error" not in ack.attrs
+
+
+def test_contacts_hear_of_devices_that_come_and_go(town: Town) -> None:
+    town.route(ADA, 1, town.to_bob())
+    ada = Raw.active(town.ada)
+    ada.received()
+    town.bench.linked(BOB, "bob2")
+    (node,) = ada.received()
+    added = read_notification(node)
+    assert isinstance(added, DevicesChanged)
+    assert (added.user, added.lid, added.action) == (town.pn(BOB), town.lid(BOB), "add")
+    assert added.devices == ((2, 2),)
+    assert added.device_hash == device_hash(town.pn(BOB, device) for device in range(3))
+    assert added.lid_hash == device_hash(town.lid(BOB, device) for device in range(3))
+    companion = town.bench.hub.state.companion(BOB, 2)
+    assert companion is not None
+    town.bench.hub.unlink(companion)
+    (node,) = ada.received()
+    removed = read_notification(node)
+    assert isinstance(removed, DevicesChanged)
+    assert (removed.action, removed.device_hash) == ("remove", device_hash([town.pn(BOB), town.pn(BOB, 1)]))
+
+
+def test_strangers_hear_nothing_of_devices(town: Town) -> None:
+    ada = Raw.active(town.ada)
+    ada.received()
+    town.bench.linked(BOB, "bob2")
+    assert ada.received() == []
+
+
+def test_queue_ids_and_acquaintances_survive_the_sandbox(town: Town, tmp_path: Path) -> None:
+    path = str(tmp_path / "sandbox.db")
+    town = make_town(state=State.open(path))
+    town.route(ADA, 1, town.to_bob())
+    town.bench.hub.state.close()
+    again = make_bench(state=State.open(path))
+    town.bob.bench = again
+    (message,) = messages(Raw.active(town.bob).received())
+    assert message.attrs["id"] == "M1"
+    assert again.hub.ledger.sent(ADA, 1, "M1") is not None
+    assert again.hub.ledger.acquaintances(BOB) == [ADA]
 
 
 # through sockets

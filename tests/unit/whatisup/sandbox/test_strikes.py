@@ -10,9 +10,9 @@ from whatisup.errors import CertificateError, RemoteProtocolError
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.events import Connected, FrameDropped, QrIssued, StanzaReceived
 from whatisup.protocol.profile import ClientProfile, ClientVersion
-from whatisup.sandbox.hub import Ending
+from whatisup.sandbox.hub import UNKNOWN_TAG, Ending
 from whatisup.sandbox.refusal import Refused
-from whatisup.sandbox.strikes import UNKNOWN_TAG, arm
+from whatisup.sandbox.strikes import arm
 from whatisup.wire import Node
 
 OWN = Scope(NUMBER, 1)

@@ -11,6 +11,7 @@ from whatisup.jid import Jid
 from whatisup.protocol.stanzas.message import Enc, Outgoing, build_message
 from whatisup.sandbox import ports
 from whatisup.sandbox.accounts import Companion
+from whatisup.sandbox.state import State
 from whatisup.sandbox.strikes import arm
 from whatisup.wire import Node
 
@@ -75,16 +76,15 @@ class Town:
         return build_message(Outgoing(id=message_id, **fields))  # type: ignore[arg-type]  # as the test says
 
 
-def make_town(switches: Collection[str] = ()) -> Town:
-    bench = make_bench(switches=switches)
+def make_town(switches: Collection[str] = (), *, state: State | None = None) -> Town:
+    bench = make_bench(switches=switches, state=state)
     phones = Phones()
     bench.hub.people = phones
     ada, ada2, bob = bench.linked(ADA, "ada"), bench.linked(ADA, "ada2"), bench.linked(BOB, "bob")
-    for device, name in ((ada, "ada"), (ada2, "ada2"), (bob, "bob")):
+    for device in (ada, ada2, bob):
         device.log_in()  # takes the notifications about its siblings off its queue
         assert device.client is not None
         bench.server.disconnected(device.client)
-        assert name
     bench.hub.state.rename(ADA, "Ada L.")
     return Town(bench, phones, ada, ada2, bob)
 
