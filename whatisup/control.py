@@ -452,7 +452,11 @@ class ReceivedMessages(_Reply, frozen=True):
 
 
 class Receipt(_Reply, frozen=True):
-    """That a device has a message: `kind` is `delivered`, `read`, `played` or `retry`; `at` in unix ms, the first."""
+    """What a device did with a message, `at` unix ms for the first time.
+
+    `kind` is `delivered` (`inactive`: in the background), `read`, `played`, `sender` (an own companion has its copy) or
+    `retry` (it could not read it and asked again).
+    """
 
     number: str
     device: int

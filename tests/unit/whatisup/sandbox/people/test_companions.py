@@ -10,6 +10,7 @@ from whatisup.protocol.content import peer
 from whatisup.protocol.messaging import sealing
 from whatisup.protocol.messaging.opening import Verdict
 from whatisup.protocol.prekeys import LOW
+from whatisup.protocol.stanzas.receipt import build_receipt
 
 
 @pytest.fixture
@@ -150,3 +151,46 @@ def test_companion_that_is_unlinked_is_no_longer_written_to(town: Town, device: 
     town.bench.hub.unlink(companion)
     sent = town.say(BOB, ADA, "two")
     assert town.receipts(BOB, sent) == {(ADA, 0, "delivered")}
+
+
+def test_what_is_typed_on_the_phone_is_copied_to_the_companion(town: Town, device: Companion) -> None:
+    sent = town.say(ADA, BOB, "typed on the phone")
+    together(town, device)
+    assert town.texts(BOB) == ["typed on the phone"]
+    copy = device.opened[-1]
+    assert (copy.envelope.id, copy.envelope.is_from_me, copy.envelope.sender.device) == (sent, True, 0)
+    assert copy.envelope.chat == town.bench.server.pairing.account(BOB).lid_jid
+    assert device.texts() == ["typed on the phone"]
+    assert town.receipts(ADA, sent) == {(BOB, 0, "delivered"), (ADA, 1, "sender")}
+
+
+def test_copy_that_the_companion_cannot_read_is_sent_again_as_a_copy(town: Town, device: Companion) -> None:
+    for name in device.keys.names("session", ""):
+        device.keys.delete("session", name)
+    sent = town.say(ADA, BOB, "typed on the phone")
+    together(town, device)
+    last = device.opened[-1]
+    assert (last.envelope.id, last.verdict, last.envelope.is_from_me) == (sent, Verdict.READ, True)
+    assert last.content is not None
+    assert "device_sent" in last.content.wrappers
+    assert town.texts(BOB) == ["typed on the phone"]
+
+
+def test_note_to_oneself_reaches_the_companion_alone(town: Town, device: Companion) -> None:
+    town.say(ADA, ADA, "do not forget")
+    together(town, device)
+    assert device.texts() == ["do not forget"]
+    assert town.received(BOB) == []
+
+
+def test_chat_that_the_companion_read_is_read_on_the_phone(town: Town, device: Companion) -> None:
+    sent = town.say(BOB, ADA, "seen?")
+    together(town, device)
+    bob = town.bench.server.pairing.account(BOB)
+    assert device.connection is not None
+    device.connection.send([build_receipt([sent], bob.lid_jid, kind="read", unix_t=1)], town.bench.hands.now)
+    together(town, device)
+    assert (ADA, 1, "read") in town.receipts(BOB, sent)
+    town.people.read(ADA, BOB, [])
+    town.settle()
+    assert (ADA, 0, "read") not in town.receipts(BOB, sent), "the phone knows that it was read"
