@@ -174,6 +174,14 @@ def test_resend_in_the_same_unit_leaves_one_message(talk: Conversation) -> None:
     assert [message.status for message in talk.page()] == [MessageStatus.RECEIVED]
 
 
+def test_resend_beside_one_more_failure_counts(talk: Conversation) -> None:
+    talk.write(unread())
+    talk.write(unread(count=2, reason="bad_mac"), read("at last"), unread(count=3))
+    (message,) = talk.page()
+    assert (message.status, message.reason, message.retry_state) == (MessageStatus.RECEIVED, None, None)
+    assert talk.names() == ["undecryptable", "received"]
+
+
 def test_own_unread_message_becomes_what_was_typed(talk: Conversation) -> None:
     mine = of(author="9000@lid")
     talk.write(unread(mine, source="phone"))

@@ -253,9 +253,9 @@ def test_receipt_counts_as_the_ack(talk: Conversation, kind: str) -> None:
     message = talk.accept("S")
     talk.seal(message)
     talk.write(receipt("S", kind))
+    assert sealed(talk) == []
     talk.write(AckMessage("S", NOW + 99))
     assert talk.names() == list(dict.fromkeys(["sent", kind]))
-    assert sealed(talk) == []
     assert talk.message(message.id).settled_at is not None
 
 
@@ -286,10 +286,10 @@ def test_receipt_of_somebody_elses_message_is_ignored(talk: Conversation) -> Non
 
 
 def test_receipt_of_another_instance_is_ignored(talk: Conversation) -> None:
-    message = talk.send("S")
+    message, waiting = talk.send("S"), talk.accept("T")
     other = talk.another()
-    talk.write(receipt("S"), FailMessage(message.id, "x", "y", NOW), instance_id=other.id)
-    assert talk.status(message) is MessageStatus.SENT
+    talk.write(receipt("S"), FailMessage(waiting.id, "x", "y", NOW), instance_id=other.id)
+    assert (talk.status(message), talk.status(waiting)) == (MessageStatus.SENT, MessageStatus.QUEUED)
 
 
 def test_history_tells_who_has_it_since_when(talk: Conversation) -> None:
@@ -432,7 +432,7 @@ def test_orphans_fail_what_they_were_to_send(talk: Conversation) -> None:
     assert talk.names() == ["failed"]
 
 
-def test_queued_expire_in_bounded_steps(talk: Conversation) -> None:
+def test_queued_messages_expire_in_bounded_steps(talk: Conversation) -> None:
     other = talk.another()
     talk.link(other.id)
     for n in range(5):
