@@ -6,11 +6,13 @@ import pytest
 
 from tests.unit.whatisup.sandbox.people.companion import Companion, link, together
 from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
+from whatisup.control import SWITCHES
 from whatisup.protocol.content import peer
 from whatisup.protocol.messaging import sealing
 from whatisup.protocol.messaging.opening import Verdict
 from whatisup.protocol.prekeys import LOW
 from whatisup.protocol.stanzas.receipt import build_receipt
+from whatisup.sandbox.switches import parse_switches
 
 
 @pytest.fixture
@@ -194,3 +196,19 @@ def test_chat_that_the_companion_read_is_read_on_the_phone(town: Town, device: C
     town.people.read(ADA, BOB, [])
     town.settle()
     assert (ADA, 0, "read") not in town.receipts(BOB, sent), "the phone knows that it was read"
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_people_live_with_every_switch(switch: str) -> None:
+    town = make_town()
+    town.bench.hub.switches = parse_switches([switch])
+    device = link(town, ADA)
+    town.bench.hands.now += 2
+    town.bench.server.tick()
+    town.say(BOB, ADA, "hello")
+    together(town, device)
+    device.say(town.turn(BOB), BOB, "hello yourself")
+    together(town, device)
+    assert device.texts() == ["hello"]
+    assert town.texts(BOB) == ["hello yourself"]
+    assert town.texts(ADA) == ["hello", "hello yourself"]
