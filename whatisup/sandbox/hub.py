@@ -120,7 +120,6 @@ class Client:
     held: tuple[Waiting, Node] | None = None
     heard: deque[tuple[float, Node]] = field(default_factory=deque)
     refused: set[str] = field(default_factory=set)
-    is_available: bool = False
 
     @property
     def target(self) -> Target:

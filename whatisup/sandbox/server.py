@@ -39,6 +39,8 @@ IDLE_S: Final = 600.0
 
 LOST_S: Final = 1.0
 """With `receipt-lost-on-close`: what a client said that long before its end was not heard."""
+MAX_HEARD: Final = 10_000
+"""How many of a client's answers may be lost with its connection."""
 
 _LIMITED: Final = frozenset({"usync", "encrypt"})
 _BACKOFF_S: Final = 1
@@ -210,6 +212,8 @@ class Server:
     def _from_device(self, client: Client, companion: Companion, node: Node) -> None:
         if node.tag in ("receipt", "ack") and Switch.RECEIPT_LOST_ON_CLOSE in self.hub.switches:
             client.heard.append((self.hub.clock.monotonic(), node))
+            if len(client.heard) > MAX_HEARD:
+                self._routed(client, companion, client.heard.popleft()[1])
         elif node.tag == "ib":
             self._asked(client, node)
         else:
