@@ -52,6 +52,7 @@ SEEN_STATES: Final = 100
 """How many chat states and presences a phone remembers."""
 
 MAX_PHONES_SEEN: Final = 10_000
+"""How many phones remember any."""
 
 _BATCH: Final = 32
 _GREETED: Final = "greeted"

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Final
-
-import structlog
+from typing import Final
 
 from whatisup.errors import E2eeError, RemoteProtocolError
 from whatisup.jid import Jid
@@ -45,8 +43,6 @@ _SHOWN: Final = {
     receipts.PLAYED: "played",
     receipts.SENDER: "sender",
 }
-
-log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -277,12 +273,14 @@ def _take_receipt(turn: Turn, node: Node) -> None:
 
 
 def _take_notification(turn: Turn, node: Node) -> None:
-    notice: Any = read_notification(node)
+    notice = read_notification(node)
+    if not isinstance(notice, IdentityChanged | DevicesChanged):
+        return
+    person = turn.person(notice.user)
+    if person is None:
+        return
     if isinstance(notice, IdentityChanged):
-        person = turn.person(notice.user)
-        if person is not None:
-            turn.ratchets.drop_user(person.lid_jid)
-    elif isinstance(notice, DevicesChanged) and notice.action == "remove":
-        person = turn.person(notice.user)
-        for device, _ in notice.devices if person is not None else ():
-            turn.ratchets.drop(person.lid_jid.with_device(device))  # type: ignore[union-attr]  # see the line above
+        turn.ratchets.drop_user(person.lid_jid)
+    elif notice.action == "remove":
+        for device, _ in notice.devices:
+            turn.ratchets.drop(person.lid_jid.with_device(device))
