@@ -187,7 +187,7 @@ async def collect(traffic: Traffic) -> Evidence:
 def _rows(stage: Stage) -> list[Row]:
     columns = "wa_id, direction, source, status, is_flagged"
     found = stage.database.query(f"SELECT {columns} FROM messages ORDER BY position")
-    return [Row(*row[:-1], bool(row[-1])) for row in found]
+    return [Row(wa_id, way, source, status, bool(flag)) for wa_id, way, source, status, flag in found]
 
 
 def _ledger(stage: Stage, phones: set[str]) -> frozenset[str]:

@@ -8,9 +8,14 @@ one connection only, so nobody else can set it). What the writer's own connectio
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+import trio
 
 from api.cli import main
 from whatisup.store.backend import Backend
@@ -48,7 +53,22 @@ class Watch:
             log.write(" ".join(f"{name}={value}" for name, value in answers.items()) + "\n")
 
 
+def _is_ours(frame: FrameType) -> bool:
+    return "site-packages" not in frame.f_code.co_filename
+
+
+def show_tasks(*_: object) -> None:
+    """Write where every task stands: `kill -USR1` of a gateway that hangs puts it into the log."""
+    waiting = [trio.lowlevel.current_root_task()]
+    for task in waiting:
+        waiting += [child for nursery in getattr(task, "child_nurseries", ()) for child in nursery.child_tasks]
+        frames = [] if task is None else [frame for frame, _ in task.iter_await_frames()]
+        ours = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in frames if _is_ours(frame)]
+        sys.stderr.write(f"--- {task} {' > '.join(ours)}\n")
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, show_tasks)
     watch = Watch()
     Store._attempt = lambda *given: watch.attempt(*given)  # type: ignore[method-assign]  # the seam below every write
     main()

@@ -15,6 +15,7 @@ from whatisup.control import ReceivedMessage
 
 NAMED = 8
 """How many ids of a violation are written out."""
+LEGIBLE = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,13 @@ class Verdict:
         """Note a violation where there is any."""
         if ids:
             more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-            self.violations.append(f"{what}: {len(ids)}: {', '.join(ids[:NAMED])}{more}")
+            self.violations.append(f"{what}: {len(ids)}: {', '.join(_short(one) for one in ids[:NAMED])}{more}")
+
+
+def _short(name: str) -> str:
+    """A text without its padding."""
+    words = name.split(" ")
+    return name if len(name) <= LEGIBLE else " ".join(word for word in words if len(word) <= LEGIBLE)
 
 
 def judge(evidence: Evidence) -> Verdict:
