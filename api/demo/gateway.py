@@ -129,7 +129,7 @@ class Gateway:
         raise GatewayFailed("the first start left no file with a test key")
 
     def _find_key(self) -> str | None:
-        for path in self.folder.glob("*.keys"):
+        for path in self.folder.rglob("*.keys"):
             if path.stat().st_mode & 0o077 == 0 and (found := _TEST_KEY.search(path.read_text())):
                 return found[0]
         return None
