@@ -26,7 +26,8 @@ class Fleet:
     client: Client
     say: Callable[[str], None]
     journal: Journal = field(init=False)
-    instance_ids: list[str] = field(default_factory=list)
+    numbers: dict[str, str] = field(default_factory=dict)
+    """The number of the phone behind each instance, by the instance's id."""
     _connected: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -42,7 +43,7 @@ class Fleet:
         """Create and pair instances until there are `to`; the seconds from the first request to the last connected."""
         self._connected.clear()
         started_at = trio.current_time()
-        missing = to - len(self.instance_ids)
+        missing = to - len(self.numbers)
         places = trio.CapacityLimiter(AT_ONCE)
         with trio.fail_after(CONNECT_S):
             async with trio.open_nursery() as nursery:
@@ -56,7 +57,7 @@ class Fleet:
             row = await self.client.call("POST", "/v1/instances", {"name": "bench"})
             phone = await self.client.call("POST", "/v1/sandbox/phones", {})
             await self._qr(str(row["id"]))
-            self.instance_ids.append(str(row["id"]))
+            self.numbers[str(row["id"])] = str(phone["number"])
             body: Json = {"instance_id": row["id"]}
             await self.client.call("POST", f"/v1/sandbox/phones/{phone['number']}/scan", body)
 
@@ -77,7 +78,7 @@ class Fleet:
     async def resumed(self) -> None:
         """Wait until everyone has connected since `expect_resume`."""
         with trio.fail_after(RESUME_S):
-            await self._until(len(self.instance_ids))
+            await self._until(len(self.numbers))
 
     async def _until(self, count: int) -> None:
         while len(self._connected) < count:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.size import Figures
+from benchmarks.talk import Talk
 
 GOAL_KIB = 300
 _LIBRARIES = ("trio", "trio-websocket", "cryptography", "SQLAlchemy", "hypercorn")
@@ -92,11 +93,12 @@ def conditions() -> dict[str, Any]:
         "transport": "wss on loopback",
         "store": "SQLite, default settings",
         "pacing": "off",
+        "load": os.getloadavg()[0],
     }
 
 
-def write_json(runs: Sequence[Figures], path: Path) -> None:
-    """Write all figures and conditions to `path`."""
+def write_json(runs: Sequence[Figures], path: Path, found: Talk, facts: Mapping[str, Any]) -> None:
+    """Write all figures to `path`, with the `facts` that they were measured under."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"conditions": conditions(), "runs": [asdict(run) for run in runs]}
+    content = {"conditions": dict(facts), "runs": [asdict(run) for run in runs], "messages": asdict(found)}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks.measure import Process
 from benchmarks.profiled import component, growth
-from benchmarks.report import table, verdict, write_json
+from benchmarks.report import conditions, table, verdict, write_json
 from benchmarks.size import Figures
+from benchmarks.talk import Talk
 
 KIB = 1024
 ONE = Figures(
@@ -58,7 +59,7 @@ def test_verdict_names_what_python_did_not_allocate() -> None:
 
 
 def test_json_holds_figures_and_conditions_but_no_addresses(tmp_path: Path) -> None:
-    write_json([ONE, MANY], tmp_path / "results" / "x.json")
+    write_json([ONE, MANY], tmp_path / "results" / "x.json", Talk(), conditions())
     content = json.loads((tmp_path / "results" / "x.json").read_text())
     assert [run["instances"] for run in content["runs"]] == [1, 201]
     assert content["conditions"]["cores"] == os.cpu_count()

@@ -1,0 +1,207 @@
+"""Who pays for whom: the same traffic with and without a disturber, in one run, as ratios.
+
+Rule: calm and disturbed alternate within the run, so that whatever else the machine does falls on both alike.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from benchmarks.busy import Busy, Pair
+from benchmarks.latency import Passage, Spread, arrivals, deliveries, unix_ms
+from benchmarks.messages import FLOW_S, Posts, apart
+from whatisup.control import BurstRequest
+
+HAMMERS = 50
+"""How many requests with one and the same Idempotency-Key are made at once."""
+WAVE_S = 1.0
+"""The next wave, with a key of its own, begins when the last was answered, and not before that much time is over."""
+WINDOW_S = 5.0
+WINDOWS = 3
+"""How many windows are calm, and how many disturbed."""
+ENDLESS = 1_000_000
+
+OTHERS_PER_S = 1.0
+OTHERS_EACH = 20
+BURSTS = 3
+BURST = {"in": 400, "out": 100}
+"""How many messages one instance gets, or is asked to send, at once, by direction."""
+PAUSE_S = 3.0
+"""How long it is calm before each of them."""
+
+COST_GOAL = 0.10
+P99_GOAL = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hammered:
+    """What equal Idempotency-Keys cost everybody else: messages per second coming in, calm and hammered.
+
+    `gateway_share` is how much of a core the gateway used while calm: far below 1 it was not what limited them.
+    """
+
+    instances: int
+    calm_per_s: float
+    hammered_per_s: float
+    requests: int
+    waves: int
+    gateway_share: float
+
+    @property
+    def cost(self) -> float:
+        """The share of throughput that the others lost; negative if they gained."""
+        return 1.0 - self.hammered_per_s / self.calm_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bursty:
+    """What one instance that goes flat out does to the way of the others' messages, in that direction."""
+
+    direction: str
+    instances: int
+    calm: Spread
+    disturbed: Spread
+    burst_per_s: float
+
+    @property
+    def factor(self) -> float:
+        """How much longer the others' p99 is."""
+        return self.disturbed.p99 / self.calm.p99 if self.calm.p99 > 0 else 0.0
+
+
+# --- one key, many requests -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Hammer:
+    """Asks for one message many times at once, again and again."""
+
+    busy: Busy
+    requests: int = 0
+    waves: int = 0
+
+    async def strike_for(self, seconds: float) -> None:
+        """Wave after wave until the time is over."""
+        until = trio.current_time() + seconds
+        while (now := trio.current_time()) < until:
+            await self._wave()
+            await trio.sleep_until(min(until, now + WAVE_S))
+
+    async def _wave(self) -> None:
+        key, made = uuid.uuid4().hex, set[str]()
+
+        async def ask() -> None:
+            made.add(await self.busy.post(self.busy.pairs[0], "hammered", key))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(HAMMERS):
+                nursery.start_soon(ask)
+        if len(made) != 1:
+            raise RuntimeError(f"one Idempotency-Key made {len(made)} messages")
+        self.requests += HAMMERS
+        self.waves += 1
+
+
+async def hammered(busy: Busy) -> Hammered:
+    """Everybody's contact sends without an end; every other window somebody hammers. Nothing else may run after it."""
+    for pair in busy.pairs:
+        await busy.people.burst(pair.contact, BurstRequest(pair.number, ENDLESS))
+    hammer, shares = _Hammer(busy), list[float]()
+    counts: dict[bool, list[float]] = {False: [], True: []}
+    await trio.sleep(WINDOW_S / 2)
+    for is_hammered in [False, True] * WINDOWS:
+        mark, begun_at, cpu_s = busy.rows.mark(), trio.current_time(), busy.cpu_s()[0]
+        await (hammer.strike_for if is_hammered else trio.sleep)(WINDOW_S)
+        took_s = trio.current_time() - begun_at
+        counts[is_hammered].append(busy.rows.ingested(mark) / took_s)
+        if not is_hammered:
+            shares.append((busy.cpu_s()[0] - cpu_s) / took_s)
+    return Hammered(
+        instances=len(busy.pairs),
+        calm_per_s=_mean(counts[False]),
+        hammered_per_s=_mean(counts[True]),
+        requests=hammer.requests,
+        waves=hammer.waves,
+        gateway_share=_mean(shares),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+# --- one instance, many messages ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Spans:
+    """When bursts were under way, in unix milliseconds, and how many messages they were."""
+
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    messages: int = 0
+
+    def add(self, begun_at: float, ended_at: float, messages: int) -> None:
+        """One burst, from its first message to its last."""
+        self.spans.append((begun_at, ended_at))
+        self.messages += messages
+
+    @property
+    def per_s(self) -> float:
+        """How fast they went."""
+        return self.messages * 1000 / max(1.0, sum(end - begin for begin, end in self.spans))
+
+    def meet(self, passage: Passage) -> bool:
+        """Whether a message was on its way while a burst was."""
+        return any(passage.begun_at <= end and passage.ended_at >= begin for begin, end in self.spans)
+
+
+async def bursty(busy: Busy, direction: str) -> Bursty:
+    """All instances but one have traffic at a modest rate; that one, now and then, has a burst."""
+    noisy, others = busy.pairs[0], busy.pairs[1:]
+    mark, posts, spans, noise = busy.rows.mark(), Posts(busy), Spans(), Posts(busy)
+    is_in = direction == "in"
+
+    async def keep_busy(pair: Pair) -> None:
+        if is_in:
+            await busy.people.burst(pair.contact, BurstRequest(pair.number, OTHERS_EACH, OTHERS_PER_S))
+        else:
+            await posts.paced(pair, OTHERS_PER_S, OTHERS_EACH)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(apart, others, OTHERS_PER_S, keep_busy))
+        for _ in range(BURSTS):
+            await trio.sleep(PAUSE_S)
+            begun_at = unix_ms()
+            await (_burst_in(busy, noisy) if is_in else _burst_out(busy, noisy, noise))
+            spans.add(begun_at, unix_ms(), BURST[direction])
+    wanted = OTHERS_EACH * len(others) + BURSTS * BURST[direction]
+    count = busy.rows.ingested if is_in else busy.rows.delivered
+    await busy.until(lambda: count(mark) >= wanted, FLOW_S, f"{wanted} messages are through")
+    passages = await (arrivals(busy, mark) if is_in else deliveries(busy, posts.begun_at))
+    theirs = [passage for passage in passages if passage.instance_id != noisy.instance_id]
+    return Bursty(
+        direction=direction,
+        instances=len(busy.pairs),
+        calm=Spread.of(passage.took_ms for passage in theirs if not spans.meet(passage)),
+        disturbed=Spread.of(passage.took_ms for passage in theirs if spans.meet(passage)),
+        burst_per_s=spans.per_s,
+    )
+
+
+async def _burst_in(busy: Busy, noisy: Pair) -> None:
+    """One contact sends as fast as the sandbox goes; over when its last message is durable."""
+    since, count = busy.rows.mark(), BURST["in"]
+    await busy.people.burst(noisy.contact, BurstRequest(noisy.number, count))
+    await busy.until(lambda: busy.rows.ingested(since, noisy.instance_id) >= count, FLOW_S, "the burst came in")
+
+
+async def _burst_out(busy: Busy, noisy: Pair, posts: Posts) -> None:
+    """One instance is asked to send by a few senders at once; over when its last message is acknowledged."""
+    since, count = busy.rows.mark(), BURST["out"]
+    await posts.flat_out([noisy], count)
+    await busy.until(lambda: busy.rows.acked(since, noisy.instance_id) >= count, FLOW_S, "the burst went out")

@@ -1,0 +1,80 @@
+"""The figures of messages as tables.
+
+Rule: a ratio stands beside what it is a ratio of, and beside its bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from benchmarks.fairness import COST_GOAL, HAMMERS, P99_GOAL, Bursty, Hammered
+from benchmarks.latency import Spread
+from benchmarks.messages import Flow
+from benchmarks.talk import Talk
+
+_WAYS = {"in": "in: contact's send to durable row", "out": "out: POST to the contact's phone"}
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _pair(spread: Spread | None) -> str:
+    return "–" if spread is None or not spread.count else f"{_ms(spread.p50)}/{_ms(spread.p99)}"
+
+
+_COLUMNS: tuple[tuple[str, int, Callable[[Flow], str]], ...] = (
+    ("busy", 6, lambda flow: str(flow.instances)),
+    ("offered/s", 11, lambda flow: "flat out" if flow.offered_per_s is None else f"{flow.offered_per_s:g}"),
+    ("messages", 10, lambda flow: str(flow.messages)),
+    ("got/s", 8, lambda flow: f"{flow.per_s:.0f}"),
+    ("per CPU s", 11, lambda flow: f"{flow.per_cpu_s:.0f}"),
+    ("CPU ms", 8, lambda flow: f"{1000 * flow.gateway_cpu_s / flow.messages:.2f}"),
+    ("sandbox's", 11, lambda flow: f"{1000 * flow.sandbox_cpu_s / flow.messages:.2f}"),
+    ("way p50/p99", 14, lambda flow: _pair(flow.way)),
+    ("202 p50/p99", 14, lambda flow: _pair(flow.accepted)),
+)
+
+
+def flows_table(flows: Sequence[Flow]) -> str:
+    """A line for each flow, by direction; times in milliseconds."""
+    lines: list[str] = []
+    for direction, title in _WAYS.items():
+        rows = [flow for flow in flows if flow.direction == direction]
+        if rows:
+            lines += [title, "".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)]
+            lines += ["".join(f"{cell(flow):>{width}}" for _, width, cell in _COLUMNS) for flow in rows]
+    return "\n".join(lines)
+
+
+def _bursty_lines(found: Bursty) -> list[str]:
+    """One direction: the others' p99, calm and during the bursts of one."""
+    calm, disturbed = found.calm, found.disturbed
+    if not calm.count or not disturbed.count:
+        return [f"{found.direction}: too few messages to compare"]
+    word = "met" if found.factor <= P99_GOAL else "MISSED"
+    return [
+        f"{found.direction}: one of {found.instances} bursts at {found.burst_per_s:.0f}/s; p99 of the others"
+        f" {_ms(calm.p99)} ms calm ({calm.count}), {_ms(disturbed.p99)} ms meanwhile ({disturbed.count}):"
+        f" x {found.factor:.2f}, bar x {P99_GOAL:g}: {word}"
+    ]
+
+
+def _hammered_lines(found: Hammered) -> list[str]:
+    word = "met" if found.cost < COST_GOAL else "MISSED"
+    return [
+        f"{HAMMERS} equal Idempotency-Keys at once, {found.waves} times, beside {found.instances} busy instances:"
+        f" {found.calm_per_s:.0f}/s in calm, {found.hammered_per_s:.0f}/s hammered:"
+        f" cost {100 * found.cost:.0f} %, bar {100 * COST_GOAL:.0f} %: {word}",
+        f"  (each wave made one message; the gateway used {100 * found.gateway_share:.0f} % of a core while calm)",
+    ]
+
+
+def talk_report(found: Talk) -> str:
+    """All of it, with what it was measured under."""
+    lines = [f"messages: limits and pacing off; {found.durability}", flows_table(found.flows)]
+    for bursty in found.bursty:
+        lines += _bursty_lines(bursty)
+    for hammered in found.hammered:
+        lines += _hammered_lines(hammered)
+    return "\n".join(lines)

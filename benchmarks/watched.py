@@ -1,0 +1,94 @@
+"""`python -m benchmarks.watched serve`: the gateway, and beside it a note of when each commit was durable.
+
+Rule: nothing of the gateway's own is changed or slowed: one small append for each group commit, none for a message.
+
+What is noted, in the working folder: `durability.json`, what the writer's own connection says of its settings; and
+`commits`, a record for each commit that appended events: unix nanoseconds, first and last position of those events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whatisup.store.sqlite import SqliteBackend
+from whatisup.store.store import Results, Store, Strategy
+
+DURABILITY = "durability.json"
+COMMITS = "commits"
+WANTED: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0}
+_RECORD = struct.Struct("<QQQ")
+
+
+@dataclass(slots=True)
+class Commits:
+    """When the events of a gateway's log became durable."""
+
+    _lasts: list[int] = field(default_factory=list)
+    _firsts: list[int] = field(default_factory=list)
+    _ns: list[int] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> Commits:
+        """Read what a watched gateway has noted so far."""
+        raw = (folder / COMMITS).read_bytes()
+        found = cls()
+        for at_ns, first, last in _RECORD.iter_unpack(raw[: len(raw) // _RECORD.size * _RECORD.size]):
+            found._ns.append(at_ns)
+            found._firsts.append(first)
+            found._lasts.append(last)
+        return found
+
+    def at_ms(self, position: int) -> float | None:
+        """When the event at that position was durable, in unix milliseconds; None if no commit is known to hold it."""
+        index = bisect_left(self._lasts, position)
+        is_known = index < len(self._lasts) and self._firsts[index] <= position
+        return self._ns[index] / 1e6 if is_known else None
+
+
+def durability(folder: Path) -> str:
+    """What the writer's connection of a watched gateway said, as text.
+
+    Raises:
+        RuntimeError: a commit would not be durable when it returns.
+    """
+    said = json.loads((folder / DURABILITY).read_text())
+    if said != dict(WANTED):
+        raise RuntimeError(f"the gateway's writer is not durable: {said}")
+    return "synchronous=FULL journal_mode=WAL wal_autocheckpoint=0 (asked of the writer's connection)"
+
+
+def main() -> None:
+    """Run the command line, watched."""
+    prepare, attempt = SqliteBackend.prepare, Store._attempt
+    log = os.open(COMMITS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def watched_prepare(backend: SqliteBackend) -> None:
+        prepare(backend)
+        with backend.writer.connect() as connection:
+            said = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in WANTED}
+        Path(DURABILITY).write_text(json.dumps(said))
+
+    def watched_attempt(store: Store, batch: Sequence[Any], strategy: Strategy) -> Results:
+        results = attempt(store, batch, strategy)
+        if results.events:
+            os.write(log, _RECORD.pack(time.time_ns(), results.events[0].position, results.events[-1].position))
+        return results
+
+    # Before any store is opened; what returns from `_attempt` is committed.
+    setattr(SqliteBackend, "prepare", watched_prepare)  # noqa: B010 -- a plain assignment does not type
+    setattr(Store, "_attempt", watched_attempt)  # noqa: B010
+    from api.cli import main as command_line
+
+    command_line()
+
+
+if __name__ == "__main__":
+    main()
