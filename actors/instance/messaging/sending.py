@@ -137,7 +137,6 @@ class Sending:
         """The outbox has grown."""
         self._is_dirty = True
 
-    @property
     def can_send(self) -> bool:
         """Whether anything may go out: logged in, past the server's queue, and not about to leave."""
         connection = self._host.connection
@@ -152,7 +151,7 @@ class Sending:
     @property
     def deadline(self) -> float:
         """When `pump` wants to be called without anything having happened, in monotonic seconds."""
-        if not self.can_send:
+        if not self.can_send():
             return NEVER
         deadline = min((flight.sent_at + ACK_S for flight in self._flights.values()), default=NEVER)
         if not self._is_dirty:
@@ -167,7 +166,7 @@ class Sending:
         Raises:
             Fenced, StoreUnavailable: as `Host.commit`.
         """
-        if not self.can_send:
+        if not self.can_send():
             return
         now = trio.current_time()
         for chat in [chat for chat, until in self._blocked.items() if until <= now]:
@@ -180,7 +179,7 @@ class Sending:
         if self._reseal:
             await self._seal_anew()
         # What was just sent may have shown that the socket is gone.
-        while self._is_dirty and self.can_send and len(self._blocked) < MAX_BLOCKED:
+        while self._is_dirty and self.can_send() and len(self._blocked) < MAX_BLOCKED:
             room = min(WINDOW - len(self._flights), SEALED_AT_ONCE)
             room = self._bucket.available(trio.current_time(), room)
             if room <= 0:
