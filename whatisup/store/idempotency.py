@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final, TypeAlias
 
 from msgspec import msgpack
@@ -20,7 +19,7 @@ from whatisup.store import datakeys
 from whatisup.store.records import Mode
 from whatisup.store.tables import idempotency
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import upsert
+from whatisup.store.upsert import once, upsert
 from whatisup.store.vault import Vault
 
 LIFETIME_MS: Final = 24 * 3600 * 1000
@@ -81,11 +80,12 @@ _COMPLETE: Final = (
 _RELEASE: Final = delete(idempotency).where(_IS, idempotency.c.reply.is_(None))
 
 
-@cache
-def _claiming(dialect: str) -> Any:
-    """The statement that takes a key which is free or expired; built once, since every request with a key needs it."""
-    statement = upsert(dialect, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= bindparam("now"))
-    return statement.returning(idempotency.c.key)
+_claiming: Final = once(
+    lambda dialect: upsert(
+        dialect, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= bindparam("now")
+    ).returning(idempotency.c.key)
+)
+"""Takes a key that is free or expired."""
 
 
 def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
@@ -98,7 +98,7 @@ def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
         "created_at": now,
         "expires_at": now + LIFETIME_MS,
     }
-    if tx.conn.execute(_claiming(tx.conn.dialect.name), {**row, "now": now}).one_or_none() is not None:
+    if tx.conn.execute(_claiming(tx.conn), {**row, "now": now}).one_or_none() is not None:
         return Fresh()
     return look(tx.conn, tx.vault, scope, key, body_hmac, now) or Fresh()
 

@@ -5,7 +5,8 @@ Rule: a duplicate is a precondition answered by the database, never an error tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table
@@ -23,6 +24,12 @@ def _insert(dialect: str, table: Table) -> _Insert:
     return postgres_insert(table)
 
 
+def once(make: Callable[[str], _Insert]) -> Callable[[Connection], _Insert]:
+    """A statement that is built once for each database, by the dialect's name: building costs more than executing."""
+    built = cache(make)
+    return lambda connection: built(connection.dialect.name)
+
+
 def upsert(
     connection: Connection | str,
     table: Table,
@@ -33,8 +40,7 @@ def upsert(
 ) -> _Insert:
     """Insert, or overwrite the columns `update` of the row with the same primary key (only `where` that holds).
 
-    `more` are columns set to expressions of the row that is there. Building a statement costs more than executing it;
-    who needs one for every request builds it once, by the dialect's name instead of a connection.
+    `more` are columns set to expressions of the row that is there.
     """
     statement = _insert(_dialect(connection), table)
     return statement.on_conflict_do_update(

@@ -27,7 +27,7 @@ from whatisup.store.tables import (
 )
 from whatisup.store.target import Target, Work, load_telling, write_told
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import upsert
+from whatisup.store.upsert import once, upsert
 
 SEALED: Final = (auth_state, prekeys, outbox, retained, ciphertexts, resends, poison, jobs)
 
@@ -69,6 +69,9 @@ def new(tx: Tx, work: Work) -> None:
         target.own_key = datakeys.create(tx.conn, tx.vault, target.id, tx.now)
 
 
+_PUT: Final = once(lambda dialect: upsert(dialect, auth_state, update=("data_key_id", "sealed")))
+
+
 def put(tx: Tx, work: Work) -> None:
     """Store pieces of auth state, replacing what stood there."""
     rows = [
@@ -81,7 +84,7 @@ def put(tx: Tx, work: Work) -> None:
         }
         for target, op in work
     ]
-    tx.conn.execute(upsert(tx.conn, auth_state, update=("data_key_id", "sealed")), rows)
+    tx.conn.execute(_PUT(tx.conn), rows)
 
 
 _DELETE_AUTH = delete(auth_state).where(

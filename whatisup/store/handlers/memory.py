@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import and_, bindparam, delete, insert
 
 from whatisup.store.tables import ciphertexts, jobs, poison, resends
 from whatisup.store.target import Work
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import insert_new, upsert
+from whatisup.store.upsert import insert_new, once, upsert
+
+_REMEMBER: Final = once(lambda dialect: insert_new(dialect, ciphertexts))
 
 
 def remember_ciphertexts(tx: Tx, work: Work) -> None:
@@ -16,7 +20,7 @@ def remember_ciphertexts(tx: Tx, work: Work) -> None:
         {"instance_id": target.id, "hash": one, "expires_at": op.expires_at} for target, op in work for one in op.hashes
     ]
     if rows:
-        tx.conn.execute(insert_new(tx.conn, ciphertexts), rows)
+        tx.conn.execute(_REMEMBER(tx.conn), rows)
 
 
 def note_resend(tx: Tx, work: Work) -> None:

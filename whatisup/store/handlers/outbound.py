@@ -15,7 +15,7 @@ from whatisup.store.handlers import progress
 from whatisup.store.tables import messages, outbox, retained
 from whatisup.store.target import Target, Work, load_telling, write_told
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import upsert
+from whatisup.store.upsert import once, upsert
 from whatisup.store.wanted import ask, both
 
 RETAINED_MS: Final = 14 * 24 * 3600 * 1000
@@ -52,6 +52,9 @@ _SEAL = (
 _RETAINED_COLUMNS: Final = (
     "message_id", "chat", "stanza_type", "edit", "unix_t", "data_key_id", "message", "expires_at"
 )  # fmt: skip
+
+
+_RETAIN: Final = once(lambda dialect: upsert(dialect, retained, update=_RETAINED_COLUMNS))
 
 
 def seal(tx: Tx, work: Work) -> None:
@@ -93,7 +96,7 @@ def seal(tx: Tx, work: Work) -> None:
     if sealed:
         tx.conn.execute(_SEAL, sealed)
     if kept:
-        tx.conn.execute(upsert(tx.conn, retained, update=_RETAINED_COLUMNS), kept)
+        tx.conn.execute(_RETAIN(tx.conn), kept)
 
 
 def fail_all(tx: Tx, work: Work) -> None:

@@ -19,7 +19,7 @@ from whatisup.store.message_ops import AckMessage, CloseOutbox, FailMessage, Rec
 from whatisup.store.tables import message_history, messages, outbox
 from whatisup.store.target import Target, Told, Work
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import insert_new
+from whatisup.store.upsert import insert_new, once
 from whatisup.store.wanted import ask, both
 
 _RANK: Final = {"queued": 0, "failed": 0, "sent": 1, "delivered": 2, "read": 3, "played": 4}
@@ -79,6 +79,9 @@ _RESYNC = (
     .where(outbox.c.position == bindparam("at_position"))
     .values(stage="resync", stanza=None, resync_devices=bindparam("devices"))
 )
+
+
+_STEP: Final = once(lambda dialect: insert_new(dialect, message_history))
 
 
 @dataclass(slots=True)
@@ -159,7 +162,7 @@ def write(tx: Tx, sent: Iterable[Sent]) -> None:
         for one in changed
         for (kind, participant), at in one.history.items()
     ]:
-        tx.conn.execute(insert_new(tx.conn, message_history), steps)
+        tx.conn.execute(_STEP(tx.conn), steps)
 
 
 # --- the operations -------------------------------------------------------------------------------------------------
