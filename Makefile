@@ -54,6 +54,10 @@ fmt: dev-env ## format, and apply the lint fixes that are safe
 bench: dev-env ## memory, CPU and resume times of 1, 50 and 200 instances
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: dev-env ## kill everything while 10,000 messages go each way, count, on both databases (about half an hour at most)
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: proto
 proto: run-env ## regenerate the protobuf code of whatisup/wire and whatisup/e2ee from its .proto
 	@sh .ci/proto

@@ -33,8 +33,9 @@ class Mayhem:
             Harm.FULL: self._fill,
             Harm.SERVER: self._kill_server,
         }
-        for trouble in self._stage.plan.troubles:
+        for place, trouble in enumerate(self._stage.plan.troubles):
             await self._traffic.reached(trouble.at)
+            await self._stage.turn(self._stage.plan.switches_at(place))
             await trio.sleep(trouble.delay_s)
             await deeds[trouble.harm](trouble)
             self.done[trouble.harm] += 1

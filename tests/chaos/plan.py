@@ -22,11 +22,14 @@ SWITCHES: tuple[tuple[Switch, ...], ...] = (
     (Switch.NACK_KEEPS,),
     (Switch.LIVE_HELD_BACK,),
     (Switch.RECEIPT_LOST_ON_CLOSE,),
-    (Switch.NO_IB_OFFLINE,),
     (Switch.REUSED_ID,),
     (Switch.UNKNOWN_TAG,),
-    (Switch.RATE_LIMIT,),
 )
+
+SLOW: tuple[Switch, ...] = (Switch.NO_IB_OFFLINE, Switch.RATE_LIMIT)
+"""Under these a gateway rests for a minute after each login, as it should: each is on for two harms in a long run."""
+LONG = 10
+"""So many kills make a long run."""
 
 
 class Harm(StrEnum):
@@ -93,8 +96,14 @@ class Plan:
 
     options: Options
     switches: tuple[Switch, ...]
+    slow: tuple[tuple[Switch, int], ...]
+    """Slow switches, each with the place of the harm that it comes with."""
     chats: tuple[Chat, ...]
     troubles: tuple[Trouble, ...]
+
+    def switches_at(self, place: int) -> tuple[Switch, ...]:
+        """The switches that are on from one harm to the next."""
+        return (*self.switches, *(switch for switch, first in self.slow if first <= place < first + 2))
 
     @property
     def gateway_kills(self) -> int:
@@ -107,12 +116,14 @@ class Plan:
 
 def draw(options: Options) -> Plan:
     """Draw a run."""
-    dice = random.Random(f"{options.seed} {options.database} {options.messages} {options.instances}")
+    dice = random.Random(f"{options.seed} {options.database} {options.messages} {options.kills}")
     switches = tuple(dice.choice(row) for row in SWITCHES if dice.random() < 0.4)
     count = options.instances * options.contacts
     shares = [options.messages // count + (index < options.messages % count) for index in range(count)]
     chats = tuple(_chat(dice, index, index % options.instances, share) for index, share in enumerate(shares))
-    return Plan(options, switches, chats, _troubles(dice, options))
+    troubles = _troubles(dice, options)
+    slow = tuple((switch, dice.randrange(len(troubles) - 2)) for switch in SLOW if options.kills >= LONG)
+    return Plan(options, switches, slow, chats, troubles)
 
 
 def _chat(dice: random.Random, index: int, instance: int, share: int) -> Chat:

@@ -68,6 +68,7 @@ async def _tell(traffic: Traffic, stage: Stage, say: Callable[[str], None]) -> N
 def _add_the_run(verdict: Verdict, stage: Stage, traffic: Traffic, mayhem: Mayhem) -> None:
     """What was done, and what the run itself saw."""
     plan = stage.plan
+    verdict.facts["switches drawn"] = ", ".join((*plan.switches, *(switch for switch, _ in plan.slow))) or "none"
     verdict.facts["harm done"] = f"{stage.kills} kills of the gateway; " + ", ".join(
         f"{count} x {harm}" for harm, count in sorted(mayhem.done.items())
     )
@@ -85,10 +86,11 @@ def _add_the_run(verdict: Verdict, stage: Stage, traffic: Traffic, mayhem: Mayhe
 def heading(plan: Plan) -> str:
     """What a run is going to be, for people."""
     options = plan.options
+    slow = [f"{switch} (from harm {place + 1} on, for two)" for switch, place in plan.slow]
     return (
         f"{options.database}, seed {options.seed}: {options.messages} messages each way, {options.kills} kills, "
         f"{options.instances} instances with {options.contacts} contacts each; pacing and limits are off\n"
-        f"switches drawn: {' '.join(plan.switches) or 'none'}"
+        f"switches drawn: {', '.join((*plan.switches, *slow)) or 'none'}"
     )
 
 

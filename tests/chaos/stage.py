@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from benchmarks.processes import Sandbox, gateway_for
 from tests.chaos.databases import Database, open_database
 from tests.chaos.plan import Chat, Plan
 from tests.e2e.world import Number, World
+from whatisup.control import Switch
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ class Stage:
     pairs: list[Pair] = field(default_factory=list)
     kills: int = 0
     starts: int = 0
+    switches: tuple[Switch, ...] = ()
     deaths: list[str] = field(default_factory=list)
     """The times the gateway ended without having been told to."""
 
@@ -99,6 +102,13 @@ class Stage:
             await self.start_gateway()
         await self.gateway.wait_ready()
 
+    async def turn(self, switches: tuple[Switch, ...]) -> None:
+        """Let the server behave so from now on, also after a restart."""
+        if switches != self.switches:
+            self.switches = switches
+            self.world.sandbox.options = _words(self.plan, switches)
+            await self.ask_people(partial(SandboxClient.set_switches, names=switches))
+
     def durability(self) -> list[str]:
         """What each started gateway said of its writer's connection."""
         path = self.world.folder / "durability"
@@ -120,13 +130,12 @@ def _runs(process: trio.Process | None) -> bool:
 @asynccontextmanager
 async def open_stage(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
     """Start everything, and end it whatever happens."""
-    words = [word for switch in plan.switches for word in ("--switch", switch)]
-    sandbox = Sandbox(folder, options=("--seed", str(plan.options.seed), *words))
+    sandbox = Sandbox(folder, options=_words(plan, plan.switches))
     with open_database(plan.options.database, folder) as database:
         try:
             ready = await sandbox.start()
             gateway = _gateway(folder, ready, database)
-            stage = Stage(plan, database, World(folder, sandbox, gateway, ready))
+            stage = Stage(plan, database, World(folder, sandbox, gateway, ready), switches=plan.switches)
             try:
                 await stage.start_gateway()
                 await gateway.wait_ready()
@@ -136,6 +145,10 @@ async def open_stage(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
                 await gateway.stop()
         finally:
             await sandbox.kill()
+
+
+def _words(plan: Plan, switches: tuple[Switch, ...]) -> tuple[str, ...]:
+    return ("--seed", str(plan.options.seed), *(word for switch in switches for word in ("--switch", switch)))
 
 
 def _gateway(folder: Path, ready: Mapping[str, str], database: Database) -> Gateway:
