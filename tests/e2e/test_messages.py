@@ -182,7 +182,7 @@ async def test_every_body_of_a_contact_is_received(chat: Chat) -> None:
     assert heard["body"]["contacts"][0]["name"] == "Eve"
     body = {"type": "revoke", "message_id": reply}
     assert (await chat.heard(await chat.say(body)))["body"] == body
-    rows = [row for row in await chat.messages("&direction=in")]
+    rows = await chat.messages("&direction=in")
     assert [row["kind"] for row in reversed(rows)] == ["text", "reaction", "edit", "location", "contact", "revoke"]
 
 
@@ -237,8 +237,8 @@ async def test_fifty_equal_requests_at_once_are_one_message(chat: Chat) -> None:
     assert len({(answer["message_id"], answer["wa_message_id"]) for answer in answers}) == 1
     chat.written[answers[0]["wa_message_id"]] = "only once"
     await chat.require_exactly_once()
+    other = {**body, "body": text("something else")}
     with pytest.raises(Refused) as caught:
-        other = {**body, "body": text("something else")}
         await chat.world.api.call("POST", f"{chat.path}/messages", other, idempotency_key=f"once-{chat.contact}")
     assert caught.value.code == "idempotency_mismatch"
 
