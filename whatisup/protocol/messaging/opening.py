@@ -179,7 +179,8 @@ def _open(
 ) -> Opened:
     keyring.pin(own.pn, own.lid)
     learned = tuple((pn, lid) for pn, lid in envelope.pairs if keyring.learn(pn, lid))
-    if envelope.plaintext is not None:
+    # Only a newsletter is written in the clear; from anybody else that would be the server's word alone.
+    if envelope.plaintext is not None and envelope.kind is ChatKind.NEWSLETTER:
         return _judged(envelope, _Parts([envelope.plaintext]), learned, now_ms)
     encs = _readable(envelope)
     if not encs:

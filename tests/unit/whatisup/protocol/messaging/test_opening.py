@@ -509,3 +509,14 @@ def test_representations_hold_no_secrets() -> None:
     opened = bob.open(direct(ann, bob, pairwise(ann, bob, HELLO)))
     assert "hello" not in repr(opened)
     assert "private" not in repr(bob.own)
+
+
+def test_what_is_not_encrypted_is_nobodys_word() -> None:
+    friend, bob = devices()
+    response = Message(protocolMessage=ProtocolMessage(type=ProtocolMessage.HISTORY_SYNC_NOTIFICATION))
+    for source in (friend.lid, bob.person.pn):
+        attrs = {"id": "3EB0AA", "from": source, "t": str(NOW_S), "type": "text"}
+        for said in (HELLO, response.SerializeToString()):
+            opened = bob.open(Node("message", attrs, (Node("plaintext", {}, said),)))
+            assert opened.verdict is Verdict.UNKNOWN
+            assert opened.content is None
