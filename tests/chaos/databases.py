@@ -101,14 +101,16 @@ class PostgresDatabase:
             raise Unreadable(str(error)) from None
 
     def fill(self) -> None:
-        triggers = [
-            f"CREATE TRIGGER no_room BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION no_room()"
-            for table in _GROWING
-        ]
-        self.server.execute("; ".join([_FULL, *triggers]), "chaos")
+        self._each_table("CREATE TRIGGER no_room BEFORE INSERT ON {} FOR EACH STATEMENT EXECUTE FUNCTION no_room()")
 
     def empty(self) -> None:
-        self.server.execute("; ".join(f"DROP TRIGGER IF EXISTS no_room ON {table}" for table in _GROWING), "chaos")
+        self._each_table("DROP TRIGGER IF EXISTS no_room ON {}")
+
+    def _each_table(self, statement: str) -> None:
+        """Change one table at a time: who holds several waits for those who hold others."""
+        self.server.execute(_FULL, "chaos")
+        for table in _GROWING:
+            self.server.execute(statement.format(table), "chaos")
 
     def kill(self) -> None:
         self.server.kill()
