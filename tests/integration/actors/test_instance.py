@@ -55,7 +55,8 @@ async def test_pairing_by_qr_tells_its_story_in_events(house: House) -> None:
     ]
     everything = await house.events(instance_id)
     assert [event.seq for event in everything] == list(range(1, len(everything) + 1))
-    assert len(await house.database.read(auth.prekey_ids, instance_id, "uploaded")) == 812
+    uploaded = await house.database.read(auth.prekey_ids, instance_id, "uploaded")
+    assert len(uploaded) in (811, 812)  # the phone's greeting uses one up
 
 
 async def test_pairing_by_linking_code(house: House) -> None:
