@@ -26,6 +26,7 @@ from whatisup.e2ee import (
 )
 from whatisup.errors import E2eeError, InvalidKey, OldCounter, RemoteProtocolError
 from whatisup.jid import Jid
+from whatisup.protocol.adv import is_device_of
 from whatisup.protocol.content.ids import plaintext_hash
 from whatisup.protocol.content.normalise import Content, merge, normalise
 from whatisup.protocol.messaging.keyring import (
@@ -256,17 +257,33 @@ def _decrypt_pairwise(
     if enc.kind == "msg":
         return decrypt_message(record, own.identity, enc.ciphertext, entropy=entropy)
     header = parse_prekey_message(enc.ciphertext)
-    if envelope.is_from_me and envelope.sender.device == 0 and header.identity != own.account_key:
-        raise InvalidKey("who says to be our own phone does not have its key")
+    known_identity = keyring.get(IDENTITY, address)
+    if header.identity != known_identity and not _belongs(header.identity, envelope, own):
+        raise InvalidKey("a device does not prove that it is of the account it writes for")
     return decrypt_prekey_message(
         record,
         own.identity,
         enc.ciphertext,
         signed_prekey=keyring.signed_prekey(header.signed_prekey_id, own),
         prekey=None if header.prekey_id is None else keyring.prekey(header.prekey_id),
-        known_identity=keyring.get(IDENTITY, address),
+        known_identity=known_identity,
         entropy=entropy,
     )
+
+
+def _belongs(identity: bytes, envelope: Envelope, own: Own) -> bool:
+    """Whether a device that we never met is of its account: our own have to prove it, what others show has to hold.
+
+    What our own devices say is believed (keys, who is who), so that the server must not be able to invent one.
+    """
+    is_phone, proof = envelope.sender.device == 0, envelope.device_identity
+    if envelope.is_from_me:
+        return identity == own.account_key if is_phone else _proves(proof, identity, own.account_key)
+    return is_phone or proof is None or is_device_of(proof, identity, None)
+
+
+def _proves(proof: bytes | None, identity: bytes, account_key: bytes) -> bool:
+    return proof is not None and is_device_of(proof, identity, account_key)
 
 
 def _keep_sender_key(plaintext: bytes, address: str, envelope: Envelope, keyring: Keyring) -> None:

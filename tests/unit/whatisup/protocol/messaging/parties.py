@@ -270,7 +270,10 @@ def direct(sender: Device, receiver: Device, *encs: Enc, wa_id: str = "3EB0DD", 
     names: dict[str, str | Jid] = {"id": wa_id, "from": sender.lid, "t": str(NOW_S), "type": "text"}
     if sender.person is not receiver.person:
         names["sender_pn"] = sender.person.pn
-    return Node("message", names | attrs, tuple(enc_node(enc) for enc in encs))
+    children = [enc_node(enc) for enc in encs]
+    if sender.proof and any(enc.kind == "pkmsg" for enc in encs):
+        children.append(Node("device-identity", {}, sender.proof))
+    return Node("message", names | attrs, tuple(children))
 
 
 def acquaint(one: Device, other: Device) -> None:

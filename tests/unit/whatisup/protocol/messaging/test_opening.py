@@ -520,3 +520,16 @@ def test_what_is_not_encrypted_is_nobodys_word() -> None:
             opened = bob.open(Node("message", attrs, (Node("plaintext", {}, said),)))
             assert opened.verdict is Verdict.UNKNOWN
             assert opened.content is None
+
+
+def test_our_own_companions_and_others_have_to_be_of_their_account() -> None:
+    ann, bob = two_people((0, 1, 2))
+    receiver = ann.devices[1]
+    for forger, is_heard in ((ann.devices[2], False), (bob.devices[2], True)):
+        enc = pairwise(forger, receiver, HELLO)
+        node = direct(forger, receiver, enc)
+        for proof, is_read in ((None, is_heard), (b"garbage", False), (bob.devices[1].proof, False)):
+            children = (enc_node(enc),) if proof is None else (enc_node(enc), Node("device-identity", {}, proof))
+            opened = receiver.open(Node("message", node.attrs, children), is_committed=False)
+            assert (opened.verdict is Verdict.READ) is is_read
+        assert receiver.open(node).verdict is Verdict.READ
