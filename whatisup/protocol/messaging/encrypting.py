@@ -78,7 +78,10 @@ def _holds(device: Jid, bundle: Bundle, keyring: Keyring, own: Own) -> bool:
     """Whether a bundle's device belongs to the account it claims: our own to ours, another's to the phone we know."""
     if own.is_own(device):
         is_phone = device.device == 0
-        return bundle.identity.identity == own.account_key if is_phone else _proves(bundle, own.account_key)
+        if is_phone:
+            return bundle.identity.identity == own.account_key
+        # Without this the server could invent a device of ours and be sent a copy of everything.
+        return bundle.device_identity is not None and _proves(bundle, own.account_key)
     if device.device == 0:
         return True
     phone = str(keyring.address(phone_of(device)))

@@ -334,3 +334,13 @@ def test_a_peer_message_reaches_our_phone_as_it_is() -> None:
     assert opened.verdict is Verdict.SILENT
     assert opened.content is not None
     assert opened.content.kind == "app_state_key_request"
+
+
+def test_a_companion_of_ours_without_proof_gets_no_copy() -> None:
+    ann, bob = two_people((0, 1, 2))
+    device, invented = ann.devices[1], ann.lid.with_device(2)
+    bundles = {jid: person.devices[jid.device].bundle() for person in (ann, bob) for jid in person.jids(person.lid)}
+    bundles[invented] = dataclasses.replace(bundles[invented], device_identity=None)
+    sealed = device.seal(bob, bundles=bundles)
+    assert dict(sealed.skipped) == {invented: FOREIGN_DEVICE}
+    assert invented not in sealed.devices
