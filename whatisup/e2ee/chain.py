@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from whatisup.errors import FutureMessage, InvalidMessage, OldCounter
@@ -17,7 +18,7 @@ from whatisup.errors import FutureMessage, InvalidMessage, OldCounter
 MAX_AHEAD: Final = 2000
 """How many messages further than the next one a counter may be."""
 MAX_KEPT: Final = 2000
-"""How many skipped keys a chain keeps; the oldest is dropped."""
+"""How many skipped keys a chain keeps, and all chains of a session together; the oldest is dropped."""
 
 # A kept key in its packed form: counter (4 bytes, big-endian), seed (32); counters ascend.
 _ENTRY: Final = 36
@@ -79,6 +80,17 @@ class KeyChain:
         missing = max(last + 1 - self.counter, 0)
         return KeyChain(None, self.counter + missing, self._keep(_walk(self.key, missing)[:-1]))
 
+    def keeping(self, most: int) -> KeyChain:
+        """Return the chain with at most that many skipped keys, the youngest."""
+        if len(self.kept) <= most * _ENTRY:
+            return self
+        return replace(self, kept=self.kept[len(self.kept) - most * _ENTRY :])
+
+    @property
+    def kept_keys(self) -> int:
+        """How many skipped keys it keeps."""
+        return len(self.kept) // _ENTRY
+
     def _position(self, counter: int) -> int:
         kept = self.kept
         index = bisect_left(range(len(kept) // _ENTRY), counter, key=lambda i: _counter_at(kept, i))
@@ -110,3 +122,12 @@ def _counter_at(kept: bytes, index: int) -> int:
     # Behind the last entry there is none.
     start = index * _ENTRY
     return int.from_bytes(kept[start : start + _COUNTER], "big") if start < len(kept) else -1
+
+
+def bounded(chains: Iterable[KeyChain]) -> list[KeyChain]:
+    """Return these chains, the most important first, with no more skipped keys than `MAX_KEPT` in all."""
+    left, kept = MAX_KEPT, []
+    for chain in chains:
+        kept.append(chain.keeping(left))
+        left -= kept[-1].kept_keys
+    return kept

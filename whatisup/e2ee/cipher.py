@@ -10,16 +10,20 @@ becomes the open one (whatsmeow), and a new identity drops the old sessions only
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from whatisup.crypto import Entropy, KeyPair
+from whatisup.e2ee.chain import MAX_AHEAD
 from whatisup.e2ee.envelope import PrekeyHeader, Whisper, read_prekey, read_whisper, write_prekey
 from whatisup.e2ee.identity import OwnIdentity, PeerBundle
-from whatisup.e2ee.ratchet import open_message, seal
+from whatisup.e2ee.ratchet import distance, open_message, seal
 from whatisup.e2ee.record import SessionRecord
 from whatisup.e2ee.session import Session
 from whatisup.e2ee.x3dh import initiate, respond
 from whatisup.errors import BadMac, E2eeError, FutureMessage, InvalidKeyId, NoSession
+
+MAX_TRIED: Final = 2 * MAX_AHEAD
+"""How many keys are derived at most to find the session of one message: anybody can claim a high counter."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -133,10 +137,16 @@ def _open_in_any(
     # A wrong MAC says "not this session"; a counter too far ahead may mean that too, since a session that does not
     # know the chain counts from 0. Every other refusal is the same in all sessions, or final.
     refusal: E2eeError = BadMac("no session with that device made this message")
+    left = MAX_TRIED
     for position, session in record.sessions():
+        steps = distance(session, whisper)
+        if steps > left:
+            refusal = FutureMessage("a message is too far ahead to be tried in every session")
+            continue
         try:
             after, padded = open_message(session, own.pair.public, whisper, entropy)
         except BadMac:
+            left -= steps
             continue
         except FutureMessage as ahead:
             refusal = ahead

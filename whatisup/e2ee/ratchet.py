@@ -24,7 +24,7 @@ from whatisup.crypto import (
     hmac_sha256,
     x25519,
 )
-from whatisup.e2ee.chain import KeyChain
+from whatisup.e2ee.chain import MAX_KEPT, KeyChain, bounded
 from whatisup.e2ee.envelope import MAC_LENGTH, Whisper, typed, write_whisper
 from whatisup.e2ee.session import MAX_RECEIVING, Receiving, Session
 from whatisup.errors import BadMac, InvalidKey, InvalidMessage, NoSession, RemoteProtocolError
@@ -79,7 +79,14 @@ def open_message(session: Session, own_identity: bytes, whisper: Whisper, entrop
     if receiving is None:
         return _turned(session, root_key, after, whisper.previous_counter, entropy), padded
     chains = tuple(after if chain is receiving else chain for chain in session.receiving)
-    return replace(session, receiving=chains), padded
+    return replace(session, receiving=_bounded(chains)), padded
+
+
+def distance(session: Session, whisper: Whisper) -> int:
+    """How many keys `open_message` would derive to come to this message, before it can tell whether it is one."""
+    receiving = _chain_of(session, whisper.ratchet)
+    known = receiving.chain.counter if receiving else 0
+    return max(whisper.counter - known, 0)
 
 
 def _chain_of(session: Session, ratchet: bytes) -> Receiving | None:
@@ -113,8 +120,16 @@ def _turned(session: Session, root_key: bytes, newest: Receiving, previous: int,
         previous_counter=max(sent - 1, 0),
         pending=None,
         sending=KeyChain(chain_key),
-        receiving=(*closed, newest)[-MAX_RECEIVING:],
+        receiving=_bounded((*closed, newest)[-MAX_RECEIVING:]),
     )
+
+
+def _bounded(chains: tuple[Receiving, ...]) -> tuple[Receiving, ...]:
+    """Drop skipped keys of the oldest chains where all have too many: the peer alone decides how many it skips."""
+    if sum(receiving.chain.kept_keys for receiving in chains) <= MAX_KEPT:
+        return chains
+    kept = reversed(bounded(receiving.chain for receiving in reversed(chains)))
+    return tuple(Receiving(receiving.ratchet, chain) for receiving, chain in zip(chains, kept, strict=True))
 
 
 def _closed(session: Session, previous: int) -> Iterator[Receiving]:

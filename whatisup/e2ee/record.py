@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from whatisup.e2ee.session import MIN_LENGTH, Session, begun_with, identity_in, pack, unpack
@@ -16,6 +17,9 @@ from whatisup.errors import InvalidRecord
 
 MAX_ARCHIVED: Final = 40
 """How many closed sessions a record keeps; the one closed first is dropped."""
+
+MAX_ARCHIVED_BYTES: Final = 128 * 1024
+"""How many bytes they may take: with skipped keys they are large, and a record is written whole with each message."""
 
 _FORMAT: Final = 1
 _LENGTH: Final = struct.Struct(">I")
@@ -102,7 +106,11 @@ class SessionRecord:
         return None
 
     def _closed(self) -> tuple[bytes, ...]:
-        return (pack(self.session), *self.packed)[:MAX_ARCHIVED] if self.session else self.packed
+        if self.session is None:
+            return self.packed
+        archived = (pack(self.session), *self.packed)[:MAX_ARCHIVED]
+        sizes = accumulate(len(packed) for packed in archived)
+        return tuple(packed for packed, size in zip(archived, sizes, strict=True) if size <= MAX_ARCHIVED_BYTES)
 
 
 def _parts(data: bytes) -> Iterator[bytes]:

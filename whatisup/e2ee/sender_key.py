@@ -23,7 +23,7 @@ from whatisup.crypto import (
     xeddsa_sign,
     xeddsa_verify,
 )
-from whatisup.e2ee.chain import KeyChain
+from whatisup.e2ee.chain import KeyChain, bounded
 from whatisup.e2ee.envelope import (
     Distribution,
     read_distribution,
@@ -148,7 +148,9 @@ def decrypt_group(record: SenderKeyRecord | None, ciphertext: bytes) -> tuple[Se
     except AuthenticationFailed:
         raise InvalidMessage("a proven group message does not decrypt") from None
     after = replace(state, chain=state.chain.after(message.iteration, found.trail))
-    return SenderKeyRecord((*states[:position], after, *states[position + 1 :])), padded
+    following = (*states[:position], after, *states[position + 1 :])
+    chains = bounded(state.chain for state in following)
+    return SenderKeyRecord(tuple(replace(s, chain=chain) for s, chain in zip(following, chains, strict=True))), padded
 
 
 def _message_keys(seed: bytes) -> tuple[bytes, bytes]:
