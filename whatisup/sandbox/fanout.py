@@ -266,7 +266,7 @@ def _deliver(hub: Hub, posting: Posting, device: Device, enc: Enc, chat: Account
         source=source,
         unix_t=posting.t,
         encs=encs,
-        push_name=None if is_own else posting.account.name,
+        push_name=posting.account.name,
         recipient=jid_of(chat, as_lid=posting.as_lid) if copies_chat and chat is not None else None,
         chat_alt=jid_of(chat, as_lid=not posting.as_lid) if copies_chat and chat is not None else None,
         sender_alt=None if lid_only or copies_chat else posting.source_alt,
@@ -309,7 +309,7 @@ def _to_own_device(hub: Hub, posting: Posting) -> None:
     device = Device(posting.account.number, message.to.device if posting.sender.device == PHONE else PHONE)
     if owner is None or owner.number != device.number or device == posting.sender or not encs:
         raise Refusal(_BAD)
-    node = build_delivery(message, source=posting.source, unix_t=posting.t, encs=encs)
+    node = build_delivery(message, source=posting.source, unix_t=posting.t, encs=encs, push_name=posting.account.name)
     hand_over(hub, device, node, Clearing.OWN)
 
 
