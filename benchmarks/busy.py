@@ -189,7 +189,7 @@ async def open_busy(size: int, folder: Path, say: Callable[[str], None]) -> Asyn
         say(f"limits and pacing are off; {busy.durability}")
         await _settle_in(busy, size, say)
         yield busy
-        await busy.lines.aclose()
+        busy.lines.close()
     finally:
         if gateway is not None:
             await gateway.stop()

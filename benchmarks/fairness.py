@@ -6,9 +6,11 @@ Rule: calm and disturbed alternate within the run, so that whatever else the mac
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import mean
 
 import trio
 
@@ -21,7 +23,7 @@ HAMMERS = 50
 """How many requests with one and the same Idempotency-Key are made at once."""
 WAVE_S = 1.0
 """The next wave, with a key of its own, begins when the last was answered, and not before that much time is over."""
-WINDOW_S = 5.0
+WINDOW_S = 4.0
 WINDOWS = 3
 """How many windows are calm, and how many disturbed."""
 ENDLESS = 1_000_000
@@ -38,24 +40,41 @@ COST_GOAL = 0.10
 P99_GOAL = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A few seconds of everybody's traffic: messages of the others a second, and for each CPU second of the gateway."""
+
+    per_s: float
+    per_cpu_s: float
+    gateway_share: float
+    """How much of a core the gateway used; far below 1 it was not what limited them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hammered:
-    """What equal Idempotency-Keys cost everybody else: messages per second coming in, calm and hammered.
+    """What equal Idempotency-Keys cost everybody else, who send in that direction."""
 
-    `gateway_share` is how much of a core the gateway used while calm: far below 1 it was not what limited them.
-    """
-
+    direction: str
     instances: int
-    calm_per_s: float
-    hammered_per_s: float
-    requests: int
+    calm: Sequence[Window]
+    hammered: Sequence[Window]
     waves: int
-    gateway_share: float
 
     @property
     def cost(self) -> float:
         """The share of throughput that the others lost; negative if they gained."""
-        return 1.0 - self.hammered_per_s / self.calm_per_s
+        return 1.0 - mean(window.per_s for window in self.hammered) / mean(window.per_s for window in self.calm)
+
+    @property
+    def cpu_cost(self) -> float:
+        """The share of the gateway's CPU that the requests took from the others' messages."""
+        return 1.0 - mean(window.per_cpu_s for window in self.hammered) / mean(window.per_cpu_s for window in self.calm)
+
+    @property
+    def noise(self) -> float:
+        """How much the calm windows differ from each other, as a share of their mean."""
+        rates = [window.per_s for window in self.calm]
+        return (max(rates) - min(rates)) / mean(rates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +101,6 @@ class _Hammer:
     """Asks for one message many times at once, again and again."""
 
     busy: Busy
-    requests: int = 0
     waves: int = 0
 
     async def strike_for(self, seconds: float) -> None:
@@ -103,36 +121,42 @@ class _Hammer:
                 nursery.start_soon(ask)
         if len(made) != 1:
             raise RuntimeError(f"one Idempotency-Key made {len(made)} messages")
-        self.requests += HAMMERS
         self.waves += 1
 
 
-async def hammered(busy: Busy) -> Hammered:
-    """Everybody's contact sends without an end; every other window somebody hammers. Nothing else may run after it."""
-    for pair in busy.pairs:
-        await busy.people.burst(pair.contact, BurstRequest(pair.number, ENDLESS))
-    hammer, shares = _Hammer(busy), list[float]()
-    counts: dict[bool, list[float]] = {False: [], True: []}
-    await trio.sleep(WINDOW_S / 2)
-    for is_hammered in [False, True] * WINDOWS:
-        mark, begun_at, cpu_s = busy.rows.mark(), trio.current_time(), busy.cpu_s()[0]
-        await (hammer.strike_for if is_hammered else trio.sleep)(WINDOW_S)
-        took_s = trio.current_time() - begun_at
-        counts[is_hammered].append(busy.rows.ingested(mark) / took_s)
-        if not is_hammered:
-            shares.append((busy.cpu_s()[0] - cpu_s) / took_s)
+async def hammered(busy: Busy, direction: str) -> Hammered:
+    """Everybody is flat out without an end; every other window somebody hammers."""
+    hammer, mark = _Hammer(busy), busy.rows.mark()
+    count = partial(busy.rows.ingested if direction == "in" else busy.rows.acked, mark)
+    windows: dict[bool, list[Window]] = {False: [], True: []}
+    async with _flat_out(busy, direction):
+        await trio.sleep(WINDOW_S / 2)
+        for is_hammered in [False, True] * WINDOWS:
+            before, begun_at, cpu_s = count(), trio.current_time(), busy.cpu_s()[0]
+            await (hammer.strike_for if is_hammered else trio.sleep)(WINDOW_S)
+            took_s, messages, used_s = trio.current_time() - begun_at, count() - before, busy.cpu_s()[0] - cpu_s
+            windows[is_hammered].append(Window(messages / took_s, messages / max(used_s, 0.01), used_s / took_s))
     return Hammered(
+        direction=direction,
         instances=len(busy.pairs),
-        calm_per_s=_mean(counts[False]),
-        hammered_per_s=_mean(counts[True]),
-        requests=hammer.requests,
+        calm=windows[False],
+        hammered=windows[True],
         waves=hammer.waves,
-        gateway_share=_mean(shares),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+@asynccontextmanager
+async def _flat_out(busy: Busy, direction: str) -> AsyncIterator[None]:
+    """All instances are flat out for as long as the block takes; with "in" there is no end to it afterwards either."""
+    if direction == "in":
+        for pair in busy.pairs:
+            await busy.people.burst(pair.contact, BurstRequest(pair.number, ENDLESS))
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Posts(busy).flat_out, busy.pairs, ENDLESS)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 # --- one instance, many messages ------------------------------------------------------------------------------------

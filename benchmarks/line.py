@@ -60,10 +60,10 @@ class Line:
             else:
                 raise RuntimeError("the gateway closed a line in the middle of an answer")
 
-    async def aclose(self) -> None:
-        """Hang up."""
+    def cut(self) -> None:
+        """Hang up, whatever was under way."""
         if self._stream is not None:
-            await self._stream.aclose()
+            self._stream.socket.close()
 
 
 @dataclass(slots=True)
@@ -75,17 +75,21 @@ class Lines:
 
     async def post(self, path: str, body: Json, key: str) -> tuple[int, Json]:
         """See `Line.post`."""
-        await self._hang_up(trio.current_time() - IDLE_S)
+        self._hang_up(trio.current_time() - IDLE_S)
         line = self._idle.pop()[1] if self._idle else Line(self.client)
-        answer = await line.post(path, body, key)
+        try:
+            answer = await line.post(path, body, key)
+        except BaseException:
+            line.cut()
+            raise
         self._idle.append((trio.current_time(), line))
         return answer
 
-    async def _hang_up(self, since: float) -> None:
+    def _hang_up(self, since: float) -> None:
         """End what has been idle since then: the gateway is about to."""
         while self._idle and self._idle[0][0] < since:
-            await self._idle.pop(0)[1].aclose()
+            self._idle.pop(0)[1].cut()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Hang up all that are idle."""
-        await self._hang_up(float("inf"))
+        self._hang_up(float("inf"))

@@ -26,7 +26,7 @@ FLAT_OUT = {"in": 2000, "out": 500}
 """How many messages in all are offered at once, by direction."""
 LINES = 8
 """How many requests the customer of a single instance has under way at once, when it goes flat out."""
-FLOW_S = 90.0
+FLOW_S = 60.0
 SETTLE_S = 1.0
 
 

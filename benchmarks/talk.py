@@ -33,5 +33,6 @@ async def talk(size: int, folder: Path, found: Talk, say: Callable[[str], None])
             for direction in ("in", "out"):
                 say(f"{direction}: one of {size} has bursts")
                 found.bursty.append(await bursty(busy, direction))
-            say("equal Idempotency-Keys, every other few seconds")
-            found.hammered.append(await hammered(busy))
+            for direction in ("out", "in"):  # what comes in cannot be stopped any more
+                say(f"{direction}: equal Idempotency-Keys, every other few seconds")
+                found.hammered.append(await hammered(busy, direction))

@@ -6,12 +6,15 @@ Rule: a ratio stands beside what it is a ratio of, and beside its bar.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import mean
 
 from benchmarks.fairness import COST_GOAL, HAMMERS, P99_GOAL, Bursty, Hammered
 from benchmarks.latency import Spread
 from benchmarks.messages import Flow
 from benchmarks.talk import Talk
 
+ENOUGH = 100
+"""Messages below which a p99 says nothing."""
 _WAYS = {"in": "in: contact's send to durable row", "out": "out: POST to the contact's phone"}
 
 
@@ -50,9 +53,9 @@ def flows_table(flows: Sequence[Flow]) -> str:
 def _bursty_lines(found: Bursty) -> list[str]:
     """One direction: the others' p99, calm and during the bursts of one."""
     calm, disturbed = found.calm, found.disturbed
-    if not calm.count or not disturbed.count:
-        return [f"{found.direction}: too few messages to compare"]
     word = "met" if found.factor <= P99_GOAL else "MISSED"
+    if min(calm.count, disturbed.count) < ENOUGH:
+        word = "too few messages to tell"
     return [
         f"{found.direction}: one of {found.instances} bursts at {found.burst_per_s:.0f}/s; p99 of the others"
         f" {_ms(calm.p99)} ms calm ({calm.count}), {_ms(disturbed.p99)} ms meanwhile ({disturbed.count}):"
@@ -61,13 +64,23 @@ def _bursty_lines(found: Bursty) -> list[str]:
 
 
 def _hammered_lines(found: Hammered) -> list[str]:
+    """One direction: the others' throughput, calm and hammered, and how far that can be trusted."""
+    calm, hammered = found.calm, found.hammered
     word = "met" if found.cost < COST_GOAL else "MISSED"
+    if found.noise > COST_GOAL:
+        word = "too noisy to tell"
     return [
-        f"{HAMMERS} equal Idempotency-Keys at once, {found.waves} times, beside {found.instances} busy instances:"
-        f" {found.calm_per_s:.0f}/s in calm, {found.hammered_per_s:.0f}/s hammered:"
-        f" cost {100 * found.cost:.0f} %, bar {100 * COST_GOAL:.0f} %: {word}",
-        f"  (each wave made one message; the gateway used {100 * found.gateway_share:.0f} % of a core while calm)",
+        f"{found.direction}: {HAMMERS} equal Idempotency-Keys at once, {found.waves} times, beside {found.instances}"
+        f" instances flat out: {mean(w.per_s for w in calm):.0f}/s in calm,"
+        f" {mean(w.per_s for w in hammered):.0f}/s hammered:"
+        f" cost {_share(found.cost)}, bar {_share(COST_GOAL)}: {word}",
+        f"   (of the gateway's CPU {_share(found.cpu_cost)}; calm windows differ by {_share(found.noise)}; in calm the"
+        f" gateway used {_share(mean(w.gateway_share for w in calm))} of a core; each time one message came of it)",
     ]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
 
 
 def talk_report(found: Talk) -> str:

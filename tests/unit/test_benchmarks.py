@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.fairness import Bursty, Hammered, Spans, Window
+from benchmarks.latency import Passage, Spread
 from benchmarks.measure import Process
+from benchmarks.messages import Flow
 from benchmarks.profiled import component, growth
 from benchmarks.report import conditions, table, verdict, write_json
 from benchmarks.size import Figures
 from benchmarks.talk import Talk
+from benchmarks.talk_report import talk_report
+from benchmarks.watched import COMMITS, DURABILITY, WANTED, Commits, durability
 
 KIB = 1024
 ONE = Figures(
@@ -38,6 +44,32 @@ def cells(title: str) -> list[str]:
     return line[40:].split()
 
 
+FLOW = Flow(
+    direction="in",
+    instances=50,
+    offered_per_s=None,
+    messages=2000,
+    wall_s=4.0,
+    gateway_cpu_s=2.5,
+    sandbox_cpu_s=4.0,
+    way=Spread(2000, 4.25, 21.0, 40.0),
+)
+CALM = Window(100.0, 200.0, 0.9)
+
+
+def talked(*, disturbed_ms: float = 30.0, hammered: float = 95.0, calm: tuple[float, ...] = (100.0, 100.0)) -> Talk:
+    bursty = Bursty(
+        direction="in",
+        instances=50,
+        calm=Spread(500, 5.0, 15.5, 30.0),
+        disturbed=Spread(500, 5.0, disturbed_ms, 60.0),
+        burst_per_s=300.0,
+    )
+    windows = [replace(CALM, per_s=rate) for rate in calm]
+    struck = Hammered(direction="out", instances=50, calm=windows, hammered=[Window(hammered, 190.0, 0.9)], waves=12)
+    return Talk("synchronous=FULL", [FLOW], [bursty], [struck])
+
+
 def test_table_divides_memory_by_the_further_instances() -> None:
     assert cells("USS per further instance") == ["–", "200"]
     assert cells("only resumed") == ["–", "150"]
@@ -59,10 +91,66 @@ def test_verdict_names_what_python_did_not_allocate() -> None:
 
 
 def test_json_holds_figures_and_conditions_but_no_addresses(tmp_path: Path) -> None:
-    write_json([ONE, MANY], tmp_path / "results" / "x.json", Talk(), conditions())
+    write_json([ONE, MANY], tmp_path / "results" / "x.json", talked(), conditions())
     content = json.loads((tmp_path / "results" / "x.json").read_text())
+    assert content["messages"]["flows"][0]["way"]["p99"] == 21.0
     assert [run["instances"] for run in content["runs"]] == [1, 201]
     assert content["conditions"]["cores"] == os.cpu_count()
+
+
+def test_messages_are_divided_by_the_gateways_own_cpu() -> None:
+    (line,) = [line for line in talk_report(talked()).splitlines() if "flat out " in line and "bursts" not in line]
+    assert line.split() == ["50", "flat", "out", "2000", "500", "800", "1.25", "2.00", "4.2/21", "–"]
+
+
+@pytest.mark.parametrize(("disturbed_ms", "word"), [(31.0, "x 2.00, bar x 2: met"), (31.5, "x 2.03, bar x 2: MISSED")])
+def test_a_burst_may_double_the_others_p99(disturbed_ms: float, word: str) -> None:
+    assert word in talk_report(talked(disturbed_ms=disturbed_ms))
+
+
+@pytest.mark.parametrize(
+    ("hammered", "calm", "words"),
+    [
+        (95.0, (100.0, 100.0), "cost 5 %, bar 10 %: met"),
+        (89.0, (100.0, 100.0), "cost 11 %, bar 10 %: MISSED"),
+        (95.0, (90.0, 110.0), "too noisy to tell"),
+    ],
+)
+def test_equal_keys_are_held_against_calm_windows(hammered: float, calm: tuple[float, ...], words: str) -> None:
+    assert words in talk_report(talked(hammered=hammered, calm=calm))
+
+
+def test_spread_takes_ranks_of_what_was_measured() -> None:
+    assert Spread.of(float(number) for number in range(200, 0, -1)) == Spread(200, 100.0, 198.0, 200.0)
+    assert Spread.of([7.0, 3.0]) == Spread(2, 3.0, 7.0, 7.0)
+    assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "ended_at", "met"), [(0, 99, False), (0, 100, True), (200, 300, True), (201, 250, False)]
+)
+def test_a_message_meets_a_burst_while_both_are_on_their_way(begun_at: float, ended_at: float, met: bool) -> None:
+    spans = Spans()
+    spans.add(100.0, 200.0, 50)
+    assert spans.meet(Passage("inst_1", begun_at, ended_at)) is met
+    assert spans.per_s == 500.0
+
+
+def test_commits_say_when_an_event_was_durable(tmp_path: Path) -> None:
+    records = [(1_000_000_000, 5, 5), (2_000_000_000, 6, 9), (3_500_000_000, 12, 12)]
+    (tmp_path / COMMITS).write_bytes(b"".join(struct.pack("<QQQ", *record) for record in records) + b"begun")
+    commits = Commits.read(tmp_path)
+    assert [commits.at_ms(position) for position in (5, 6, 9, 12)] == [1000.0, 2000.0, 2000.0, 3500.0]
+    assert [commits.at_ms(position) for position in (4, 10, 13)] == [None, None, None]
+
+
+@pytest.mark.parametrize(("name", "value"), [("synchronous", 1), ("journal_mode", "memory")])
+def test_durability_refuses_a_writer_that_is_not(tmp_path: Path, name: str, value: object) -> None:
+    (tmp_path / DURABILITY).write_text(json.dumps(dict(WANTED)))
+    assert "synchronous=FULL" in durability(tmp_path)
+    (tmp_path / DURABILITY).write_text(json.dumps({**WANTED, name: value}))
+    with pytest.raises(RuntimeError, match="not durable"):
+        durability(tmp_path)
 
 
 def test_growth_sums_by_component(tmp_path: Path) -> None:
