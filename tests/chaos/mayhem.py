@@ -6,6 +6,7 @@ Rule: whatever was broken is whole again before the next harm, so that a run can
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import trio
 
@@ -14,6 +15,8 @@ from tests.chaos.plan import Harm, Trouble
 from tests.chaos.stage import Stage
 from tests.chaos.traffic import Traffic
 from whatisup.control import FaultName, FaultRequest
+
+MISHAPS_AT_ONCE = 2
 
 
 class Mayhem:
@@ -32,6 +35,7 @@ class Mayhem:
             Harm.SANDBOX: self._restart_sandbox,
             Harm.FULL: self._fill,
             Harm.SERVER: self._kill_server,
+            Harm.MISHAP: self._mishap,
         }
         for place, trouble in enumerate(self._stage.plan.troubles):
             await self._traffic.reached(trouble.at)
@@ -51,7 +55,7 @@ class Mayhem:
         await self._stage.gateway.wait_ready()
 
     async def _cut(self, trouble: Trouble) -> None:
-        await self._stage.ask_people(_drop)
+        await self._stage.ask_people(partial(_arm, FaultRequest(FaultName.DROP)))
 
     async def _restart_sandbox(self, trouble: Trouble) -> None:
         await self._stage.world.sandbox.kill()
@@ -72,6 +76,12 @@ class Mayhem:
         await self._stage.database.start()
         await self._revive(trouble)
 
+    async def _mishap(self, trouble: Trouble) -> None:
+        assert trouble.fault is not None
+        await self._stage.ask_people(partial(_arm, FaultRequest(trouble.fault, times=MISHAPS_AT_ONCE)))
+        await self._endure(trouble)
+        await self._revive(trouble)
+
     async def _endure(self, trouble: Trouble) -> None:
         await trio.sleep(trouble.outage_s)
         if trouble.kills_within:
@@ -84,5 +94,5 @@ class Mayhem:
         await self._stage.gateway.wait_ready()
 
 
-async def _drop(people: SandboxClient) -> None:
-    await people.arm(FaultRequest(FaultName.DROP))
+async def _arm(fault: FaultRequest, people: SandboxClient) -> None:
+    await people.arm(fault)

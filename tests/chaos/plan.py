@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from whatisup.control import Switch
+from whatisup.control import FaultName, Switch
 
 BURST = 40
 """The longest burst of one contact."""
@@ -25,6 +25,21 @@ SWITCHES: tuple[tuple[Switch, ...], ...] = (
     (Switch.REUSED_ID,),
     (Switch.UNKNOWN_TAG,),
 )
+
+MISHAPS: tuple[FaultName, ...] = (
+    FaultName.DROP_AFTER_DELIVERY,
+    FaultName.DROP_AFTER_ACK,
+    FaultName.DROP_BEFORE_ACK,
+    FaultName.DUPLICATE,
+    FaultName.CORRUPT_MAC,
+    FaultName.NO_SESSION,
+    FaultName.CONSUMED_PREKEY,
+    FaultName.UNAVAILABLE,
+    FaultName.LID_ONLY,
+    FaultName.PHASH_MISMATCH,
+    FaultName.REDELIVER_ALL,
+)
+"""Faults after which everything still arrives once, and but for what is asked for again in order."""
 
 SLOW: tuple[Switch, ...] = (Switch.NO_IB_OFFLINE, Switch.RATE_LIMIT)
 """Under these a gateway rests for a minute after each login, as it should: each is on for two harms in a long run."""
@@ -45,6 +60,8 @@ class Harm(StrEnum):
     """The gateway's database has no room left for a while."""
     SERVER = "server"
     """PostgreSQL gets SIGKILL, and is started again."""
+    MISHAP = "mishap"
+    """Something goes wrong with single messages, at the server or on a phone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +81,7 @@ class Trouble:
     """One harm: when that share of the traffic is through and `delay_s` more have passed, for `outage_s`.
 
     `again_s`: how long after it was started the gateway is killed once more, ready or not. `kills_within`: the gateway
-    is killed as well while the harm lasts.
+    is killed as well while the harm lasts. `fault` says what a mishap is.
     """
 
     harm: Harm
@@ -73,6 +90,7 @@ class Trouble:
     outage_s: float
     again_s: float | None = None
     kills_within: bool = False
+    fault: FaultName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +165,18 @@ def _troubles(dice: random.Random, options: Options) -> tuple[Trouble, ...]:
     others = [Harm.CUT, Harm.SANDBOX, Harm.FULL]
     if options.database == "postgresql":
         others.append(Harm.SERVER)
-    harms = [Harm.KILL] * options.kills + others * max(1, options.kills // 5)
+    rare, frequent = max(1, options.kills // 5), max(1, options.kills // 2)
+    harms = [Harm.KILL] * options.kills + others * rare + [Harm.MISHAP] * frequent
     dice.shuffle(harms)
     return tuple(_trouble(dice, harm, place, len(harms)) for place, harm in enumerate(harms))
 
 
 def _trouble(dice: random.Random, harm: Harm, place: int, of: int) -> Trouble:
     at = (place + dice.uniform(0.1, 0.9)) / of * 0.95
-    delay_s, outage_s = dice.uniform(0, 0.4), dice.uniform(0.1, 1.5)
-    may_repeat = dice.random() < 0.25
+    trouble = Trouble(harm, at, delay_s=dice.uniform(0, 0.4), outage_s=dice.uniform(0.1, 1.5))
+    again_s, kills_within, fault = dice.uniform(0.3, 2.5), dice.random() < 0.5, dice.choice(MISHAPS)
     if harm is Harm.KILL:
-        return Trouble(harm, at, delay_s, outage_s, again_s=dice.uniform(0.3, 2.5) if may_repeat else None)
-    return Trouble(harm, at, delay_s, outage_s, kills_within=harm in (Harm.FULL, Harm.SERVER) and dice.random() < 0.5)
+        return replace(trouble, again_s=again_s if dice.random() < 0.25 else None)
+    if harm is Harm.MISHAP:
+        return replace(trouble, fault=fault, kills_within=kills_within)
+    return replace(trouble, kills_within=kills_within and harm in (Harm.FULL, Harm.SERVER))

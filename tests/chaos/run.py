@@ -73,6 +73,7 @@ def _add_the_run(verdict: Verdict, stage: Stage, traffic: Traffic, mayhem: Mayhe
         f"{count} x {harm}" for harm, count in sorted(mayhem.done.items())
     )
     verdict.facts["asked again by the API's client"] = str(traffic.retried)
+    verdict.facts["mishaps"] = ", ".join(t.fault for t in plan.troubles if t.fault is not None)
     durability = stage.durability()
     verdict.facts["durability"] = f"{' | '.join(sorted(set(durability)))} (said {len(durability)} times)"
     if set(durability) != {stage.database.durable}:
