@@ -79,12 +79,13 @@ class Baileys:
         """Wait for the next event of that kind with these values; what comes before it is passed over."""
         with trio.move_on_after(PATIENCE_S):
             while True:
-                found = await self._next()
+                found = await self.next()
                 if found["event"] == event and wanted.items() <= found.items():
                     return found
         raise AssertionError(f"no {event} {wanted or ''} within {PATIENCE_S:g} s; there were {self.seen}")
 
-    async def _next(self) -> dict[str, Any]:
+    async def next(self) -> dict[str, Any]:
+        """Wait for the next event, whatever it is."""
         assert self.process.stdout is not None
         while not self._unread:
             chunk = bytes(await self.process.stdout.receive_some(65536))

@@ -2,11 +2,12 @@
 //
 //   node companion.mjs ws://127.0.0.1:1234/ws/chat
 //   < {"do": "connect"} | {"do": "pair_code", "phone": "999..."} | {"do": "logout"} | {"do": "cut"} | {"do": "leave"}
-//     | {"do": "send", "to": JID, "content": what sendMessage takes, "quote": id} | {"do": "forget", "jid": JID}
-//     | {"do": "read", "id": id}
+//     | {"do": "send", "to": JID, "content": what sendMessage takes, "quote": id, "id": id} | {"do": "forget", "jid": JID}
+//     | {"do": "read", "id": id} | {"do": "typing", "to": JID, "state": "composing", ...}
 //   > {"event": "qr", "qr"} | {"event": "code", "code"} | {"event": "linked"} | {"event": "open", "jid", "lid"}
 //     | {"event": "close", "code"} | {"event": "idle"} | {"event": "error", "message"} | {"event": "sent", "id"}
-//     | {"event": "message", "id", "from", "fromMe", "live", "stub", "text", "quoted", "message"}
+//     | {"event": "message", "id", "from", "fromMe", "live", "stub", "status", "text", "quoted", "message"}
+//     | {"event": "typing", "from", "state"}
 //     | {"event": "update", "id", "status", "stub", "text"} | {"event": "reaction", "id", "emoji"}
 //     | {"event": "vote", "poll": id, "options"}
 //
@@ -76,7 +77,8 @@ function talk(socket) {
       if (message) known.set(key.id, one)
       const quoted = message?.extendedTextMessage?.contextInfo?.stanzaId ?? null
       const shown = message ? JSON.parse(JSON.stringify(message, hex)) : null
-      const more = { stub: one.messageStubType ?? null, text: textOf(message), quoted, message: shown }
+      const status = one.status ?? null
+      const more = { stub: one.messageStubType ?? null, status, text: textOf(message), quoted, message: shown }
       if (message?.pollUpdateMessage) vote(key, message.pollUpdateMessage)
       say('message', { id: key.id, from: key.remoteJid, fromMe: key.fromMe, live: type === 'notify', ...more })
     }
@@ -86,6 +88,9 @@ function talk(socket) {
       const text = textOf(update.message?.editedMessage?.message)
       say('update', { id: key.id, status: update.status ?? null, stub: update.messageStubType ?? null, text })
     }
+  })
+  socket.ev.on('presence.update', ({ id, presences }) => {
+    for (const one of Object.values(presences)) say('typing', { from: id, state: one.lastKnownPresence })
   })
   socket.ev.on('messages.reaction', (reactions) => {
     for (const { key, reaction } of reactions) say('reaction', { id: key.id, emoji: reaction.text })
@@ -116,11 +121,13 @@ function withKeys(content) {
 }
 
 const commands = {
-  send: async ({ to, content, quote }) => {
-    const sent = await socket.sendMessage(to, withKeys(content), quote ? { quoted: known.get(quote) } : {})
+  send: async ({ to, content, quote, id }) => {
+    const options = { ...(quote ? { quoted: known.get(quote) } : {}), ...(id ? { messageId: id } : {}) }
+    const sent = await socket.sendMessage(to, withKeys(content), options)
     known.set(sent.key.id, sent)
     say('sent', { id: sent.key.id })
   },
+  typing: ({ to, state }) => socket.sendPresenceUpdate(state, to),
   read: ({ id }) => socket.readMessages([known.get(id).key]),
   forget: ({ jid }) => {
     for (const name of stored.keys()) if (name.startsWith('session-') && name.includes(jid)) stored.delete(name)

@@ -120,7 +120,7 @@ async def test_message_arrives_once_through_a_fault(couple: Couple, fault: str) 
         while not {"during", "after"} <= {
             one["text"] for one in couple.bob.seen if one["event"] in ("message", "update")
         }:
-            await couple.bob._next()
+            await couple.bob.next()
     await couple.is_empty(BOB)
     await hears(couple.ada, await couple.to_ada("an answer"), "an answer")
     heard = [one["text"] for one in couple.bob.seen if one["event"] == "message" and one["id"] in (during, after)]
