@@ -2,31 +2,40 @@
 
 Rule: a device gets a message of one id once, unless its sender is asked for another copy (a retry receipt, a switch).
 
-Choices of the sandbox where nothing is known: a message to an account that does not exist is refused with 400, one to
-a group (there are none) with 403, a status or broadcast goes to the devices it is encrypted for, a newsletter's to
-nobody.
+A message to an account that does not exist is refused with 400, which is the sandbox's choice. What goes to many is in
+`spreading.py`.
 
 Source: WhatsApp Web, as whatsmeow and Baileys rely on it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from whatisup.control import FaultName, Switch
 from whatisup.errors import RemoteProtocolError
-from whatisup.jid import BROADCAST_SERVER, NEWSLETTER_SERVER, Jid
-from whatisup.protocol.stanzas.message import PLAIN_UNAVAILABLE, Enc, Outgoing, build_delivery, parse_message
+from whatisup.jid import Jid
+from whatisup.protocol.stanzas.message import Enc, Outgoing, build_delivery, parse_message
 from whatisup.protocol.stanzas.notification import AccountRestricted, build_restriction
+from whatisup.sandbox import spreading
 from whatisup.sandbox.accounts import Account
-from whatisup.sandbox.corruption import corrupted
-from whatisup.sandbox.directory import account_of, companion_of, devices_of, hash_of, jid_of
+from whatisup.sandbox.directory import account_of, devices_of, hash_of, jid_of
 from whatisup.sandbox.faults import Target
 from whatisup.sandbox.hub import Hub
 from whatisup.sandbox.ledger import Sent
 from whatisup.sandbox.ports import PHONE, Device
+from whatisup.sandbox.posting import (
+    Accepted,
+    Posting,
+    Refusal,
+    bare,
+    carried,
+    digest_of,
+    hand_over,
+    is_new,
+    name_of,
+)
 from whatisup.sandbox.waiting import Clearing
 from whatisup.wire import Node
 
@@ -34,7 +43,6 @@ MAX_ID: Final = 255
 """Longest id of a message, in characters."""
 
 _BAD: Final = 400
-_NO_MEMBER: Final = 403
 _STRANGER: Final = 463
 _CAPPED: Final = 475
 _INVALID: Final = 479
@@ -47,44 +55,6 @@ _NACKS: Final = {
 _LOCK_S: Final = 3600
 _QUOTA: Final = 10
 _FALSE_HASH: Final = "2:AAAAAAAA"
-
-
-class Refusal(Exception):
-    """The message is not accepted: the ack's error."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """A message on its way: who sent it, and in which form the two sides are addressed."""
-
-    sender: Device
-    account: Account
-    message: Outgoing
-    as_lid: bool
-    t: int
-
-    @property
-    def source(self) -> Jid:
-        """The sending device."""
-        return jid_of(self.account, self.sender.device, as_lid=self.as_lid)
-
-    @property
-    def source_alt(self) -> Jid:
-        """The sending user in the other form."""
-        return jid_of(self.account, as_lid=not self.as_lid)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the ack says: the official time, the server's hash where it is another list, a newsletter's own id."""
-
-    t: int
-    phash: str | None = None
-    server_id: int | None = None
 
 
 def accept(hub: Hub, sender: Device, account: Account, node: Node) -> Node | None:
@@ -123,15 +93,12 @@ def _carry_out(hub: Hub, posting: Posting) -> Accepted:
     if posting.message.category == "peer":
         _to_own_device(hub, posting)
         return Accepted(posting.t)
-    if to.server == NEWSLETTER_SERVER:
-        return Accepted(posting.t, server_id=hub.state.count("newsletter messages"))
-    if to.server == BROADCAST_SERVER:
-        _to_list(hub, posting)
-        return Accepted(posting.t)
+    if to.server in spreading.SERVERS:
+        return spreading.post(hub, posting)
     peer = account_of(hub.state, to, posting.account)
     if peer is None:
-        raise Refusal(_BAD if to.is_pn or to.is_lid else _NO_MEMBER)
-    posting = replace(posting, message=_bare(posting.message))
+        raise Refusal(_BAD)
+    posting = replace(posting, message=bare(posting.message))
     if posting.message.direct is not None or posting.message.device_fanout is False:
         return _again(hub, posting, peer)
     return _to_user(hub, posting, peer)
@@ -168,14 +135,14 @@ def _to_user(hub: Hub, posting: Posting, peer: Account) -> Accepted:
     known = None if Switch.NO_ID_DEDUPE in hub.switches else ledger.sent(*posting.sender, message.id)
     reached = {} if known is None else dict(known.reached)
     targets = _targets(hub, posting, peer)
-    fresh = {device: enc for device, enc in targets.items() if _is_new(hub, reached, device, enc)}
+    fresh = {device: enc for device, enc in targets.items() if is_new(hub, reached, device, enc)}
     if known is not None and (Switch.REUSED_ID not in hub.switches or not fresh):
         posting = replace(posting, t=known.t)
     is_blocked = not is_note and ledger.has_blocked(peer.number, own.number)
     for device, enc in fresh.items():
         if not (is_blocked and device.number == peer.number):
             _deliver(hub, posting, device, enc, None if is_note else peer)
-    reached |= {_name(device): _digest(enc) for device, enc in fresh.items()}
+    reached |= {name_of(device): digest_of(enc) for device, enc in fresh.items()}
     if fresh or known is None:
         ledger.remember(*posting.sender, message.id, Sent(posting.t, reached))
     if not is_note:
@@ -208,17 +175,12 @@ def _targets(hub: Hub, posting: Posting, peer: Account) -> dict[Device, Enc]:
     return targets
 
 
-def _is_new(hub: Hub, reached: dict[str, bytes], device: Device, enc: Enc) -> bool:
-    digest = reached.get(_name(device))
-    return digest is None or (Switch.REUSED_ID in hub.switches and digest != _digest(enc))
-
-
 def _phash(hub: Hub, posting: Posting, peer: Account, reached: dict[str, bytes]) -> str | None:
     if hub.faults.take(FaultName.PHASH_MISMATCH, Target(*posting.sender)) is not None:
         return _FALSE_HASH
     accounts = [peer, posting.account]
     wanted = {device for account in accounts for device in devices_of(hub.state, account)} - {posting.sender}
-    if all(_name(device) in reached for device in wanted):
+    if all(name_of(device) in reached for device in wanted):
         return None
     return hash_of(hub.state, accounts, as_lid=posting.as_lid)
 
@@ -239,7 +201,7 @@ def _again(hub: Hub, posting: Posting, peer: Account) -> Accepted:
         if device in devices_of(hub.state, account) and device != posting.sender:
             is_note = chat is None or chat.number == posting.account.number
             _deliver(hub, posting, device, enc, None if is_note else chat)
-            reached[_name(device)] = _digest(enc)
+            reached[name_of(device)] = digest_of(enc)
     hub.ledger.remember(*posting.sender, message.id, Sent(posting.t, reached))
     return Accepted(posting.t)
 
@@ -247,56 +209,25 @@ def _again(hub: Hub, posting: Posting, peer: Account) -> Accepted:
 def _deliver(hub: Hub, posting: Posting, device: Device, enc: Enc, chat: Account | None) -> None:
     """Bring a 1:1 message to a device; `chat` is the other side, None for a note to oneself."""
     is_own = device.number == posting.account.number
-    companion = companion_of(hub.state, device)
-    unavailable: str | None = None
-    encs: tuple[Enc, ...] = (enc,)
-    source = posting.source
-    if companion is not None:
-        target = Target(*device)
-        if hub.faults.take(FaultName.UNAVAILABLE, target) is not None:
-            unavailable, encs = PLAIN_UNAVAILABLE, ()
-        elif hub.faults.take(FaultName.CORRUPT_MAC, target) is not None:
-            encs = (corrupted(enc),)
-    lid_only = not is_own and hub.faults.take(FaultName.LID_ONLY, Target(*device)) is not None
-    if lid_only:
-        source = jid_of(posting.account, posting.sender.device, as_lid=True)
+    arrives = carried(hub, device, (enc,), is_own=is_own)
+    # Where its number is not to be told, the sender is named by hidden id.
+    source = posting.source if arrives.tells_both_names else replace(posting, as_lid=True).source
     copies_chat = is_own and chat is not None
     node = build_delivery(
         posting.message,
         source=source,
         unix_t=posting.t,
-        encs=encs,
+        encs=arrives.encs,
         push_name=posting.account.name,
         recipient=jid_of(chat, as_lid=posting.as_lid) if copies_chat and chat is not None else None,
         chat_alt=jid_of(chat, as_lid=not posting.as_lid) if copies_chat and chat is not None else None,
-        sender_alt=None if lid_only or copies_chat else posting.source_alt,
-        unavailable=unavailable,
+        sender_alt=None if copies_chat or not arrives.tells_both_names else posting.source_alt,
+        unavailable=arrives.unavailable,
     )
     hand_over(hub, device, node, Clearing.OWN if is_own and chat is None else None)
 
 
-def hand_over(hub: Hub, device: Device, node: Node, clearing: Clearing | None = None) -> None:
-    """Bring a stanza to a device: to a companion's queue, or to the phone."""
-    if device.device == PHONE:
-        hub.people.deliver(device.number, node)
-    elif (companion := hub.state.companion(*device)) is not None:
-        hub.deliver(companion, node, clearing)
-
-
-def _bare(message: Outgoing) -> Outgoing:
-    """What of a message reaches its receivers."""
-    return replace(message, category=None, addressing_mode=None, plaintext=None)
-
-
-def _name(device: Device) -> str:
-    return f"{device.number}.{device.device}"
-
-
-def _digest(enc: Enc) -> bytes:
-    return hashlib.sha256(enc.ciphertext).digest()[:8]
-
-
-# an own device, lists
+# an own device
 
 
 def _to_own_device(hub: Hub, posting: Posting) -> None:
@@ -311,27 +242,3 @@ def _to_own_device(hub: Hub, posting: Posting) -> None:
         raise Refusal(_BAD)
     node = build_delivery(message, source=posting.source, unix_t=posting.t, encs=encs, push_name=posting.account.name)
     hand_over(hub, device, node, Clearing.OWN)
-
-
-def _to_list(hub: Hub, posting: Posting) -> None:
-    message = posting.message
-    if message.addressing_mode is not None:
-        raise Refusal(_INVALID)
-    as_lid = any(jid.is_lid for jid, _ in message.participants)
-    posting = replace(posting, message=_bare(message), as_lid=as_lid)
-    shared = () if message.direct is None else (message.direct,)
-    for jid, enc in message.participants:
-        account = account_of(hub.state, jid, posting.account)
-        device = None if account is None else Device(account.number, jid.device)
-        if device is None or device == posting.sender:
-            continue
-        node = build_delivery(
-            posting.message,
-            source=message.to,
-            participant=posting.source,
-            sender_alt=posting.source_alt,
-            unix_t=posting.t,
-            encs=(enc, *shared),
-            push_name=posting.account.name,
-        )
-        hand_over(hub, device, node)

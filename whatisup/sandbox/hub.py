@@ -25,6 +25,7 @@ from whatisup.protocol.stanzas.message import mark_offline
 from whatisup.protocol.stanzas.notification import DeviceAction, DevicesChanged, build_devices_change
 from whatisup.sandbox.accounts import Companion, device_hash
 from whatisup.sandbox.authority import Authority
+from whatisup.sandbox.circles import Circles
 from whatisup.sandbox.directory import hash_of
 from whatisup.sandbox.entropy import Seed, Stream
 from whatisup.sandbox.faults import Faults, Target
@@ -155,6 +156,7 @@ class Hub:
         self.switches = switches
         self.waiting = WaitingTable(state)
         self.ledger = Ledger(state)
+        self.circles = Circles(state)
         self.run = state.count("runs")
         self._serial = self._stamp = self._ids = 0
         self._clients: dict[int, Client] = {}

@@ -19,10 +19,10 @@ from whatisup.protocol.stanzas.ack import parse_ack
 from whatisup.protocol.stanzas.receipt import Receipt, build_receipt_delivery, parse_receipt
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import account_of, devices_of, jid_of
-from whatisup.sandbox.fanout import hand_over
 from whatisup.sandbox.hub import Hub
 from whatisup.sandbox.ledger import Sent
 from whatisup.sandbox.ports import PHONE, Device
+from whatisup.sandbox.posting import hand_over
 from whatisup.sandbox.waiting import Clearing, Waiting
 from whatisup.wire import Node
 

@@ -12,8 +12,8 @@ from typing import Final
 from whatisup.protocol.stanzas.tokens import Token, build_tokens_notification
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import devices_of
-from whatisup.sandbox.fanout import hand_over
 from whatisup.sandbox.hub import Hub
+from whatisup.sandbox.posting import hand_over
 
 TOKEN_LENGTH: Final = 32
 

@@ -12,9 +12,9 @@ from whatisup.crypto import generate_keypair
 from whatisup.protocol.stanzas.notification import build_identity_change
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import devices_of
-from whatisup.sandbox.fanout import hand_over
 from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, OWN, SESSION, SPENT
 from whatisup.sandbox.people.turn import Turn
+from whatisup.sandbox.posting import hand_over
 
 
 def renew(turn: Turn) -> Account:
