@@ -297,8 +297,9 @@ class Digest:
     def receipt(self, receipt: Receipt) -> None:
         """Collect what a receipt says about messages of ours."""
         move = _MOVES.get(receipt.kind)
-        is_news_of_own = self.own.is_own(receipt.source) and receipt.kind != kinds.SENDER
-        if move is None or receipt.is_lid_incapable or is_news_of_own:
+        # What our other devices do says nothing of the other side; that one of them sent something, only they can say.
+        is_misplaced = self.own.is_own(receipt.source) != (receipt.kind == kinds.SENDER)
+        if move is None or receipt.is_lid_incapable or is_misplaced:
             return
         now_ms = self._host.services.unix_ms()
         at = now_ms if receipt.unix_t is None else receipt.unix_t * 1000

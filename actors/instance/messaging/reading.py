@@ -26,7 +26,7 @@ from whatisup.protocol.messaging.answers import aggregate, poison_answers
 from whatisup.protocol.messaging.keyring import KeyNotLoaded, Own, Wanted
 from whatisup.protocol.messaging.opening import Opened, open_message, wanted_for_opening
 from whatisup.protocol.stanzas.message import Envelope
-from whatisup.store import AppendEvent, KeepPoison
+from whatisup.store import AppendEvent, KeepPoison, RecordReceipt
 from whatisup.wire import encode_node
 
 log = structlog.get_logger(__name__)
@@ -149,8 +149,9 @@ class Reading:
         for event in events:
             if isinstance(event, MessageAcked):
                 self._sending.acked(event.ack)
-            elif isinstance(event, ReceiptReceived):
-                self._sending.proven(event.receipt.ids)
+        for op in digest.ops:
+            if isinstance(op, RecordReceipt):
+                self._sending.proven(op.wa_ids, op.chat)
         self._repair.committed(digest)
         self._host.ration.used(digest.used_prekeys)
         connection, now = self._host.connection, trio.current_time()

@@ -14,6 +14,7 @@ import trio
 
 from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.host import Host
+from actors.instance.messaging.names import user_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from whatisup.jid import Jid
 from whatisup.protocol.events import BundlesAnswered, ReceiptReceived
@@ -35,7 +36,9 @@ log = structlog.get_logger(__name__)
 NEVER: Final = float("inf")
 MAX_RESENDS: Final = 5
 """How often one device gets one message again, as Baileys counts."""
-MAX_WAITING: Final = 256
+MAX_WAITING: Final = 512
+MAX_WAITING_OF_USER: Final = 256
+"""So that nobody who asks for everything keeps others from being answered."""
 MAX_CHATS: Final = 256
 BUNDLE_S: Final = 60.0
 LIFETIME_MS: Final = 14 * 24 * 3600 * 1000
@@ -97,26 +100,32 @@ class Resending:
         await self._close(event, [] if node is None else [node], ring)
 
     def _is_postponed(self, event: ReceiptReceived, kept: Kept, ring: Keyring, own: Own, bundle: Bundle | None) -> bool:
-        """Whether the answer has to wait: for the chat's budget, or for a bundle that was asked for just now."""
+        """Whether the answer has to wait: for the chat's budget, or for a bundle that was asked for just now.
+
+        The budget is paid before a bundle is asked for, so that nobody makes us ask without end.
+        """
+        if bundle is not None:
+            return False
         now = trio.current_time()
         wait_s = self._budget(kept.chat, now).wait_s(now)
         if wait_s > 0:
             return self._wait(Request(event, now + wait_s))
-        if bundle is None:
-            unix_s = self._host.services.unix_ms() / 1000
-            recreated_at = self._recreated.get(requester(event.receipt))
-            device = needs_bundle(event.receipt, ring, own, recreated_at=recreated_at, now=unix_s)
-            if device is not None and self._host.connection is not None:
-                if len(self._recreated) >= MAX_WAITING:
-                    self._recreated.clear()
-                self._recreated[requester(event.receipt)] = unix_s
-                self._host.connection.fetch_bundles([device], now)
-                return self._wait(Request(event, now + BUNDLE_S, device))
         self._budget(kept.chat, now).take(now)
-        return False
+        unix_s = self._host.services.unix_ms() / 1000
+        recreated_at = self._recreated.get(requester(event.receipt))
+        device = needs_bundle(event.receipt, ring, own, recreated_at=recreated_at, now=unix_s)
+        if device is None or self._host.connection is None:
+            return False
+        if len(self._recreated) >= MAX_WAITING:
+            self._recreated.clear()
+        self._recreated[requester(event.receipt)] = unix_s
+        self._host.connection.fetch_bundles([device], now)
+        return self._wait(Request(event, now + BUNDLE_S, device))
 
     def _wait(self, request: Request) -> bool:
-        if len(self._waiting) >= MAX_WAITING:
+        user = requester(request.event.receipt).normalised
+        of_user = sum(requester(waiting.event.receipt).normalised == user for waiting in self._waiting)
+        if len(self._waiting) >= MAX_WAITING or of_user >= MAX_WAITING_OF_USER:
             log.warning("message.resends_piled_up", instance_id=self._host.id)
             return True  # not acked: it comes again at the next login
         self._waiting.append(request)
@@ -134,8 +143,12 @@ class Resending:
         """Commit, send the resend if there is one, and ack the receipt."""
         receipt = event.receipt
         now_ms = self._host.services.unix_ms()
-        # Who asks for a message again proves that the server took it.
-        ops: list[Op] = [RecordReceipt(receipt.ids, "sent", now_ms)]
+        ops: list[Op] = []
+        if receipt.retry is not None:
+            # Who asks for a message again proves that the server took it: that one, and of that chat.
+            is_ours = self.own is not None and self.own.is_own(receipt.source)
+            chat = receipt.recipient if is_ours and receipt.recipient is not None else receipt.source
+            ops.append(RecordReceipt((receipt.retry.wa_id,), "sent", now_ms, str(user_of(chat))))
         if nodes and receipt.retry is not None:
             ops.append(NoteResend(receipt.retry.wa_id, str(requester(receipt)), now_ms + LIFETIME_MS))
         changes = {} if ring is None else ring.take_changes()
@@ -161,8 +174,9 @@ class Resending:
     async def bundles_answered(self, event: BundlesAnswered) -> None:
         """Answer what waited for one of these."""
         found = dict(event.found)
-        ready = [request for request in self._waiting if request.device in event.asked]
-        self._waiting = [request for request in self._waiting if request not in ready]
+        asked = frozenset(event.asked)
+        ready = [request for request in self._waiting if request.device in asked]
+        self._waiting = [request for request in self._waiting if request.device not in asked]
         for request in ready:
             bundle = found.get(request.device) if request.device is not None else None
             if bundle is not None:

@@ -4,6 +4,8 @@ Rule: commit, then transmit. A row is sealed (ratchets and stanza in one unit) b
 was sealed is never encrypted anew, but for the devices and the refusals that the server names.
 
 A chat that waits for an answer (who has which devices, a key bundle) or for its budget is skipped; the others go on.
+A refusal, or a mismatch of devices, makes a chat doubted: what is known of its devices counts no more until the server
+has told them anew, so nothing of the chat is encrypted, and nothing overtakes what is to be encrypted again.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import structlog
 import trio
 
 from actors.instance.messaging.budgets import Bucket
+from actors.instance.messaging.bundles import Bundles
 from actors.instance.messaging.drafts import Draughtsman, Plan, Plans
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import user_of
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
+from actors.instance.messaging.waits import Question, Waits
 from whatisup.errors import StoreUnavailable
 from whatisup.jid import Jid
 from whatisup.protocol.content.compose import CannotCompose
@@ -30,7 +34,6 @@ from whatisup.protocol.messaging.devices import DeviceListEntry
 from whatisup.protocol.messaging.keyring import DEVICES, LID, PN, TOKEN, Own
 from whatisup.protocol.messaging.sealing import Draft, NoDevices, Sealed, seal, seal_for_devices
 from whatisup.protocol.messaging.tokens import TokenEntry
-from whatisup.protocol.prekeys import Bundle
 from whatisup.protocol.stanzas.ack import MessageAck
 from whatisup.protocol.stanzas.message import parse_message
 from whatisup.protocol.stanzas.usync import UserDevices
@@ -65,6 +68,8 @@ FIRST_RETRY_S: Final = 2.0
 MAX_RETRY_S: Final = 60.0
 BUSY: Final = 429
 MAX_BLOCKED: Final = 256
+ABSENT_S: Final = 60.0
+"""How long it counts that WhatsApp does not know a number: for all that is queued for it."""
 RESTRICTION_S: Final = 60.0
 """How long first contacts rest after a refusal that names no end."""
 
@@ -75,26 +80,32 @@ ONLY_PHONE: Final = ((0, None),)
 
 @dataclass(slots=True)
 class Flight:
-    """A message that was sent and not acked: for which devices, with which hash of them, and when it was last sent."""
+    """A message that was sent and not acked: for which devices, with which hash of them, and when it was last sent.
+
+    `is_resync` says that it is a second stanza, for devices that the first one missed: there is no third.
+    """
 
     chat: str
     devices: frozenset[Jid]
     phash: str | None
     sent_at: float
     token_due: Jid | None = None
+    is_resync: bool = False
 
 
 class Sending:
     """The outbox of one instance on its way out."""
 
     __slots__ = (
-        "_blocked",
         "_bucket",
         "_bundles",
+        "_doubted",
         "_flights",
+        "_has_news",
         "_has_resumed",
         "_host",
         "_is_dirty",
+        "_issuing",
         "_mismatched",
         "_needs_resync",
         "_new_chats",
@@ -104,6 +115,7 @@ class Sending:
         "_retry_s",
         "_shelf",
         "_unknown",
+        "_waits",
         "own",
     )
 
@@ -122,11 +134,14 @@ class Sending:
     def forget(self) -> None:
         """The connection is gone: nothing is on its way, and nobody will answer what was asked."""
         self._is_dirty = True
+        self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
         self._flights: dict[str, Flight] = {}
-        self._blocked: dict[str, float] = {}
-        self._bundles: dict[Jid, Bundle | None] = {}
-        self._unknown: set[Jid] = set()
+        self._waits = Waits()
+        self._bundles = Bundles()
+        self._doubted: set[str] = set()
+        self._unknown: dict[Jid, float] = {}
+        self._issuing: set[Jid] = set()
         self._mismatched: dict[str, tuple[MessageAck, Flight]] = {}
         self._reseal: set[str] = set()
         self._needs_resync = False
@@ -154,11 +169,12 @@ class Sending:
         if not self.can_send():
             return NEVER
         deadline = min((flight.sent_at + ACK_S for flight in self._flights.values()), default=NEVER)
+        deadline = min(deadline, self._waits.deadline)
         if not self._is_dirty:
             return deadline
         now = trio.current_time()
         pace_s = self._bucket.wait_s(now)
-        return min(deadline, *self._blocked.values(), now + pace_s if pace_s > 0 else NEVER)
+        return min(deadline, now + pace_s if pace_s > 0 else NEVER)
 
     async def pump(self) -> None:
         """Send what can be sent now.
@@ -169,25 +185,23 @@ class Sending:
         if not self.can_send():
             return
         now = trio.current_time()
-        for chat in [chat for chat, until in self._blocked.items() if until <= now]:
-            del self._blocked[chat]
+        self._stir(self._waits.end_due(now))
         if not self._has_resumed:
             await self._resume()
         await self._send_overdue(now)
-        if self._needs_resync:
-            await self._seal_resyncs()
-        if self._reseal:
-            await self._seal_anew()
+        if self._has_news:
+            self._has_news = False
+            await self._seal_what_is_due_again()
         # What was just sent may have shown that the socket is gone.
-        while self._is_dirty and self.can_send() and len(self._blocked) < MAX_BLOCKED:
+        while self._is_dirty and self.can_send() and len(self._waits) < MAX_BLOCKED:
             room = min(WINDOW - len(self._flights), SEALED_AT_ONCE)
             room = self._bucket.available(trio.current_time(), room)
             if room <= 0:
                 return
             upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
-            items = await self._host.services.database.read(upcoming, self._host.id, room, tuple(self._blocked))
+            items = await self._host.services.database.read(upcoming, self._host.id, room, self._waits.chats)
             if not items:
-                self._is_dirty = bool(self._blocked)  # their answers, or their time, bring us back
+                self._is_dirty = False  # answers, or the time of who waits, bring us back
                 return
             await self._work(items)
             await trio.lowlevel.checkpoint()
@@ -199,58 +213,70 @@ class Sending:
         if self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = await man.plan(dict.fromkeys(item.chat for item in items))
+        plans = await self._plan(man, items)
         absent = self._ask_for_lists(plans)
-        self._ask_for_bundles(plans)
         self._hold_first_contacts(plans)
+        self._ask_for_bundles(plans)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
         for item in items:
             if item.chat in absent:
                 ops.append(self._fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
-            elif item.chat in plans.ready and item.chat not in self._blocked:
+            elif item.chat in plans.ready and item.chat not in self._waits:
                 outcome = await self._seal(man, item, plans.ready[item.chat])
+                await trio.lowlevel.checkpoint()  # many devices, or new sessions, take long; others get a turn
                 if isinstance(outcome, tuple):
                     sealed.append((item, *outcome))
                 else:
                     ops.append(outcome)
         await self._commit_and_send(man, plans.ready, sealed, ops)
 
+    async def _plan(self, man: Draughtsman, items: Iterable[OutboxItem]) -> Plans:
+        """Plan for the chats of these rows; what is doubted is to be asked for, whatever is known."""
+        return self._doubt(await man.plan(dict.fromkeys(item.chat for item in items)), man.own)
+
+    def _doubt(self, plans: Plans, own: Own) -> Plans:
+        for chat, plan in list(plans.ready.items()):
+            if not self._doubted.isdisjoint((chat, str(plan.chat), str(plan.chat_pn))):
+                del plans.ready[chat]
+                plans.unlisted[chat] = (plan.chat_pn or plan.chat, user_of(own.pn))
+        return plans
+
     def _ask_for_lists(self, plans: Plans) -> frozenset[str]:
         """Ask who has which devices; returns the chats of people that WhatsApp says it does not know."""
+        now = trio.current_time()
         # The chat's own user comes first; that the server might not know us is no news about the chat.
-        absent = {chat for chat, jids in plans.unlisted.items() if jids[0] in self._unknown}
-        wanted = {jid for chat, jids in plans.unlisted.items() if chat not in absent for jid in jids}
-        self._unknown.clear()
+        absent = {chat for chat, jids in plans.unlisted.items() if self._unknown.get(jids[0], -NEVER) > now}
+        wanted: dict[Jid, None] = {}
+        for chat, jids in plans.unlisted.items():
+            if chat not in absent and chat not in self._waits:
+                wanted |= dict.fromkeys(jids)
+                self._waits.expect(chat, (("devices", jid) for jid in jids), now + ANSWER_S)
         if wanted and self._host.connection is not None:
-            self._block(chat for chat in plans.unlisted if chat not in absent)
-            self._host.connection.query_devices(sorted(wanted, key=str), trio.current_time())
+            self._host.connection.query_devices(sorted(wanted, key=str), now)
         return frozenset(absent)
 
     def _ask_for_bundles(self, plans: Plans) -> None:
         """Ask for the keys of devices that we have no session with, once each."""
+        now = trio.current_time()
         wanted: dict[Jid, None] = {}
         for chat, plan in plans.ready.items():
-            lacking = [device for device in plan.needs_bundles if device not in self._bundles]
+            lacking = [] if chat in self._waits else self._bundles.lacking(plan.needs_bundles, now)
             if lacking:
                 wanted |= dict.fromkeys(lacking)
-                self._block([chat])
+                self._waits.expect(chat, (("bundle", device) for device in lacking), now + ANSWER_S)
+            elif plan.is_first_contact and chat not in self._waits:
+                self._new_chats.take(now)
         if wanted and self._host.connection is not None:
-            self._host.connection.fetch_bundles(list(wanted), trio.current_time())
+            self._host.connection.fetch_bundles(list(wanted), now)
 
     def _hold_first_contacts(self, plans: Plans) -> None:
         """Let people that we never met wait for their budget, and for the end of a restriction."""
         now = trio.current_time()
+        rest_s = max(self._new_chats.wait_s(now), self._restricted_until - now)
         for chat, plan in plans.ready.items():
-            if plan.is_first_contact and chat not in self._blocked:
-                rest_s = max(self._new_chats.wait_s(now), self._restricted_until - now)
-                if rest_s > 0:
-                    self._blocked[chat] = now + rest_s
-                else:
-                    self._new_chats.take(now)
-
-    def _block(self, chats: Iterable[str], for_s: float = ANSWER_S) -> None:
-        self._blocked.update(dict.fromkeys(chats, trio.current_time() + for_s))
+            if plan.is_first_contact and chat not in self._waits and rest_s > 0:
+                self._waits.rest(chat, now + rest_s)
 
     async def _seal(self, man: Draughtsman, item: OutboxItem, plan: Plan) -> tuple[Draft, Sealed] | Op:
         try:
@@ -270,7 +296,7 @@ class Sending:
     def _encrypt(
         self, man: Draughtsman, draft: Draft, plan: Plan, devices: Sequence[Jid], *, is_resync: bool = False
     ) -> Sealed:
-        known = {jid: bundle for jid, bundle in self._bundles.items() if bundle is not None}
+        known = self._bundles.of(devices)
         token = plan.token.usable(self._host.services.unix_ms() / 1000)
         run = seal_for_devices if is_resync else seal
         return run(draft, devices, man.ring, man.own, bundles=known, token=token, entropy=self._host.services.entropy)
@@ -296,12 +322,13 @@ class Sending:
         connection, now = self._host.connection, trio.current_time()
         now_s = self._host.services.unix_ms() / 1000
         for item, draft, done in sealed:
-            for device in done.devices:
-                self._bundles.pop(device, None)
+            self._bundles.used(done.devices)
             if item.message_id in committed.refused or connection is None:
                 continue  # it expired, or was wiped, while we were sealing
             token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
-            self._flights[item.wa_id] = Flight(item.chat, frozenset(done.devices), done.phash, now, token_due)
+            self._flights[item.wa_id] = Flight(
+                item.chat, frozenset(done.devices), done.phash, now, token_due, item.stage == "resync"
+            )
             connection.send([decode_node(done.stanza)], now)
         self._bucket.take(now, len(sealed))
         await self._host.flush()
@@ -312,7 +339,7 @@ class Sending:
         """Send what an earlier connection sealed, perhaps sent, and did not see acked: the same bytes."""
         self._has_resumed = True
         self._launch(await self._host.services.database.read(outbox.sealed, self._host.id))
-        await self._seal_resyncs()
+        self._needs_resync = True
 
     async def _send_overdue(self, now: float) -> None:
         overdue = {wa_id for wa_id, flight in self._flights.items() if flight.sent_at + ACK_S <= now}
@@ -329,7 +356,7 @@ class Sending:
             if item.stanza is not None and connection is not None:
                 node = decode_node(item.stanza)
                 devices = frozenset(jid for jid, _ in parse_message(node).participants)
-                self._flights[item.wa_id] = Flight(item.chat, devices, None, now)
+                self._flights[item.wa_id] = Flight(item.chat, devices, None, now, None, item.stage == "resync")
                 connection.send([node], now)
 
     # --- what the server says ---------------------------------------------------------------------------------------
@@ -337,7 +364,7 @@ class Sending:
     def ops_of_ack(self, ack: MessageAck) -> list[Op]:
         """What an ack changes in the store; a mismatch of devices is settled first, and a refusal perhaps retried."""
         if ack.error is None:
-            return [] if self._is_mismatch(ack) else [self._taken(ack)]
+            return [self._taken(ack, () if self._is_mismatch(ack) else None)]
         refusal = refusal_of(ack.error)
         now_ms = self._host.services.unix_ms()
         if refusal.reseal and ack.id in self._flights and ack.id not in self._resealed:
@@ -354,7 +381,7 @@ class Sending:
 
     def _is_mismatch(self, ack: MessageAck) -> bool:
         flight = self._flights.get(ack.id)
-        return flight is not None and ack.phash is not None and ack.phash != flight.phash
+        return flight is not None and not flight.is_resync and ack.phash not in (None, flight.phash)
 
     def acked(self, ack: MessageAck) -> None:
         """What `ops_of_ack` says is committed: go on from there."""
@@ -366,10 +393,13 @@ class Sending:
         refusal = None if ack.error is None else refusal_of(ack.error)
         if refusal is not None:
             self._refused(ack.id, flight, refusal)
-        elif is_mismatch:
+            return
+        self._resealed.discard(ack.id)
+        if is_mismatch:
             self._mismatched[ack.id] = (ack, flight)
             self._ask_anew(flight.chat)
-        elif flight.token_due is not None and self._host.connection is not None:
+        elif flight.token_due is not None and flight.token_due not in self._issuing and self._host.connection:
+            self._issuing.add(flight.token_due)
             unix_t = self._host.services.unix_ms() // 1000
             self._host.connection.issue_token(flight.token_due, unix_t, trio.current_time())
 
@@ -377,25 +407,34 @@ class Sending:
         if refusal.restricts is not None:
             self._restricted_until = trio.current_time() + RESTRICTION_S
         elif refusal.reseal and wa_id not in self._resealed:
-            self._resealed.add(wa_id)
             self._reseal.add(wa_id)
             self._ask_anew(flight.chat)
+        self._resealed.discard(wa_id)
 
     def _ask_anew(self, chat: str) -> None:
         """Doubt what we know of the devices of a chat."""
-        if self._host.connection is not None and self.own is not None:
-            self._block([chat])
-            users = [Jid.parse(chat), user_of(self.own.pn)]
-            self._host.connection.query_devices(users, trio.current_time())
+        self._doubted.add(chat)
+        self._stir(True)
+
+    def _stir(self, has_news: bool) -> None:
+        """Something changed for who waits: look again."""
+        if has_news:
+            self._is_dirty = self._has_news = True
 
     def restrict(self, until: float) -> None:
         """Write to nobody new until that monotonic time."""
         self._restricted_until = until
+        self._stir(self._waits.end_rests())  # they are weighed again
 
-    def proven(self, wa_ids: Iterable[str]) -> None:
-        """Receipts came for these: the server has them, whether its ack came or not."""
+    def proven(self, wa_ids: Iterable[str], chat: str | None) -> None:
+        """Receipts came from a chat for these: the server has them, whether its ack came or not.
+
+        Of what is on its way to another chat a receipt proves nothing.
+        """
         for wa_id in wa_ids:
-            self._flights.pop(wa_id, None)
+            flight = self._flights.get(wa_id)
+            if flight is not None and flight.chat == chat:
+                del self._flights[wa_id]
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -403,31 +442,39 @@ class Sending:
         """Keep the lists, and go on with the chats that waited for them."""
         if self.own is None:
             return
+        questions: list[Question] = [("devices", user) for user in event.asked]
         if event.failure is not None:
-            self._retry_later(event.failure)
+            self._retry_later(event.failure, questions)
             return
         self._retry_s = FIRST_RETRY_S
         man = Draughtsman(self._host, self._shelf, self.own)
-        ops = await self._keep_lists(man, event.found)
-        known = {user.user for user in event.found if user.is_known and user.devices}
-        self._unknown |= {user for user in event.asked if user not in known and not self.own.is_own(user)}
-        for wa_id, (ack, flight) in list(self._mismatched.items()):
-            ops.append(await self._settle_mismatch(man, ack, flight))
-            del self._mismatched[wa_id]
+        ops = await self._keep_lists(man, event)
+        self._believe(man, event)
         changes = man.ring.take_changes()
-        await self._host.commit(*ops, *ops_of(changes))
-        self._shelf.remember(changes)
-        self._release()
-        if any(isinstance(op, AckMessage) and op.resync_devices for op in ops):
-            await self._seal_resyncs()
+        if ops or changes:
+            await self._host.commit(*ops, *ops_of(changes))
+            self._shelf.remember(changes)
+        self._stir(self._waits.answered(questions))
 
-    async def _keep_lists(self, man: Draughtsman, found: Iterable[UserDevices]) -> list[Op]:
+    def _believe(self, man: Draughtsman, event: DevicesAnswered) -> None:
+        """Note who is not there, and doubt no more what was told anew together with our own devices."""
+        known, now = {user.user for user in event.found if user.is_known and user.devices}, trio.current_time()
+        self._unknown = {user: until for user, until in self._unknown.items() if until > now}
+        for user in event.asked:
+            if user not in known and not man.own.is_own(user):
+                self._unknown[user] = now + ABSENT_S
+        if any(man.own.is_own(user) for user in event.asked):
+            for user in event.asked:
+                self._doubted -= {str(user), str(man.ring.canonical(user)), str(man.ring.pn_of(user))}
+
+    async def _keep_lists(self, man: Draughtsman, event: DevicesAnswered) -> list[Op]:
         ops: list[Op] = []
         now_ms = self._host.services.unix_ms()
-        users = [user for user in found if user.is_known and user.devices]
-        if not any(man.own.is_own(user.user) for user in users):
+        users = [user for user in event.found if user.is_known and user.devices]
+        is_own_asked = any(man.own.is_own(user) for user in event.asked)
+        if is_own_asked and not any(man.own.is_own(user.user) for user in users):
             man.remember_devices(user_of(man.own.lid), DeviceListEntry(ONLY_PHONE, now_ms))
-        names = {(LID, user.user.user) if user.user.is_pn else (PN, user.user.user) for user in users}
+        names = {(LID, user.user) if user.is_pn else (PN, user.user) for user in event.asked}
         names |= {(PN, user.lid.user) for user in users if user.lid is not None}
         await man.load(frozenset(names))
         for user in users:
@@ -439,38 +486,37 @@ class Sending:
             man.remember_devices(canonical, DeviceListEntry(user.devices, now_ms, user.device_hash))
         return ops
 
-    async def _settle_mismatch(self, man: Draughtsman, ack: MessageAck, flight: Flight) -> Op:
-        """Acknowledge with the devices that the message was not encrypted for, if there are any."""
-        plan = (await man.plan([flight.chat])).ready.get(flight.chat)
-        served = {man.ring.canonical(device) for device in flight.devices}
-        missing = [str(d) for d in (plan.devices if plan else ()) if man.ring.canonical(d) not in served]
-        return self._taken(ack, tuple(missing) or None)
-
     def bundles_answered(self, event: BundlesAnswered) -> None:
-        """Keep the bundles for the next sealing; a device without one is passed over."""
+        """Keep the bundles that somebody waits for until the next sealing; a device without one is passed over."""
+        questions: list[Question] = [("bundle", device) for device in event.asked]
         if event.failure is not None:
-            self._retry_later(event.failure)
+            self._retry_later(event.failure, questions)
             return
-        self._retry_s = FIRST_RETRY_S
-        self._bundles.update(dict.fromkeys(event.asked))
-        self._bundles.update(dict(event.found))
-        self._release()
+        found, now = dict(event.found), trio.current_time()
+        for device in event.asked:
+            if self._waits.awaits(("bundle", device)):
+                self._retry_s = FIRST_RETRY_S
+                self._bundles.keep(device, found.get(device), now)
+        self._stir(self._waits.answered(questions))
 
-    def _release(self) -> None:
-        self._blocked.clear()  # who waits for a budget is weighed again
-        self._is_dirty = True
+    def forget_bundles(self, *users: Jid | None) -> None:
+        """These users have other keys, or other devices, than before."""
+        self._bundles.forget(user.user for user in users if user is not None)
 
-    def _retry_later(self, failure: int) -> None:
-        """Ask again later; nothing is lost meanwhile."""
+    def _retry_later(self, failure: int, questions: Sequence[Question]) -> None:
+        """Let who waits for these answers ask again later; nothing is lost meanwhile."""
         wait_s = MAX_RETRY_S if failure == BUSY else self._retry_s
-        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
-        log.info("message.query_failed", instance_id=self._host.id, code=failure, retry_in_s=wait_s)
-        self._block(list(self._blocked), wait_s)
-        self._is_dirty = True
+        if self._waits.failed(questions, trio.current_time() + wait_s):
+            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+            log.info("message.query_failed", instance_id=self._host.id, code=failure, retry_in_s=wait_s)
 
     async def token_issued(self, event: TokenIssued) -> None:
         """Remember that this contact has our token for this week."""
+        self._issuing.discard(event.user)
         if event.ok and self.own is not None:
+            for flight in self._flights.values():
+                if flight.token_due == event.user:
+                    flight.token_due = None
             man = Draughtsman(self._host, self._shelf, self.own)
             name = (TOKEN, event.user.user)
             await man.load(frozenset({name}))
@@ -481,6 +527,35 @@ class Sending:
 
     # --- encrypting once more ---------------------------------------------------------------------------------------
 
+    async def _seal_what_is_due_again(self) -> None:
+        if self._mismatched:
+            await self._settle_mismatches()
+        if self._needs_resync:
+            await self._seal_resyncs()
+        if self._reseal:
+            await self._seal_anew()
+
+    async def _settle_mismatches(self) -> None:
+        """Find the devices that were missed, once the chats' devices are known anew, and commit who they are."""
+        if self.own is None:
+            return
+        man = Draughtsman(self._host, self._shelf, self.own)
+        plans = self._doubt(await man.plan(dict.fromkeys(f.chat for _, f in self._mismatched.values())), self.own)
+        self._ask_for_lists(plans)
+        ops: list[Op] = []
+        for wa_id, (ack, flight) in list(self._mismatched.items()):
+            if flight.chat in plans.ready or flight.chat not in self._waits:
+                del self._mismatched[wa_id]
+                ops.append(self._taken(ack, self._missed(man, plans.ready.get(flight.chat), flight) or None))
+        self._needs_resync = self._needs_resync or bool(ops)
+        await self._commit_and_send(man, {}, (), ops)
+
+    @staticmethod
+    def _missed(man: Draughtsman, plan: Plan | None, flight: Flight) -> tuple[str, ...]:
+        """The devices of a chat that a message was not encrypted for."""
+        served = {man.ring.canonical(device) for device in flight.devices}
+        return tuple(str(d) for d in (plan.devices if plan else ()) if man.ring.canonical(d) not in served)
+
     async def _seal_resyncs(self) -> None:
         """Encrypt for devices that the server named, under the same id."""
         self._needs_resync = False
@@ -489,18 +564,15 @@ class Sending:
 
     async def _seal_anew(self) -> None:
         """Encrypt for everybody what the server refused, once its devices are known anew."""
-        due = set(self._reseal)
+        due, self._reseal = self._reseal, set()
         items = await self._host.services.database.read(outbox.sealed, self._host.id)
-        waiting = [item for item in items if item.wa_id in due and item.chat not in self._blocked]
-        self._reseal -= {item.wa_id for item in waiting}
-        self._reseal &= {item.wa_id for item in items}
-        await self._encrypt_again(waiting, only=False)
+        await self._encrypt_again([item for item in items if item.wa_id in due], only=False)
 
     async def _encrypt_again(self, items: Sequence[OutboxItem], *, only: bool) -> None:
         if not items or self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = await man.plan(dict.fromkeys(item.chat for item in items))
+        plans = await self._plan(man, items)
         absent = self._ask_for_lists(plans)
         self._ask_for_bundles(plans)
         ops: list[Op] = []
@@ -510,7 +582,7 @@ class Sending:
             plan = plans.ready.get(item.chat)
             if item.chat in absent or kept is None:
                 ops.append(self._give_up(item, only=only))
-            elif plan is None or item.chat in self._blocked:
+            elif plan is None or item.chat in self._waits:
                 self._put_back(item, only=only)
             else:
                 outcome = self._encrypt_one_again(man, item, kept, plan, only=only)
@@ -518,6 +590,8 @@ class Sending:
                     sealed.append((item, *outcome))
                 else:
                     ops.append(outcome)
+        if not only:  # a second refusal is final, and counts only from here on
+            self._resealed |= {item.wa_id for item, _, _ in sealed}
         await self._commit_and_send(man, plans.ready, sealed, ops)
 
     def _encrypt_one_again(
