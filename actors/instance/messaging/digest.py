@@ -28,6 +28,7 @@ from whatisup.protocol.messaging.devices import devices_key
 from whatisup.protocol.messaging.keyring import LID, PN, KeyName, Keyring, Own, Wanted
 from whatisup.protocol.messaging.opening import Opened, Verdict
 from whatisup.protocol.stanzas import receipt as kinds
+from whatisup.protocol.stanzas.iq import readable
 from whatisup.protocol.stanzas.message import ChatKind, Envelope
 from whatisup.protocol.stanzas.receipt import Receipt
 from whatisup.store import (
@@ -279,7 +280,7 @@ class Digest:
                 server_at=now_ms if message.unix_t is None else message.unix_t * 1000,
                 received_at=now_ms,
                 source="phone" if message.name.from_me else "contact",
-                push_name=message.push_name,
+                push_name=readable(message.push_name),
                 original=content.message,
                 context={**_context(content), "resent_by": "phone"},
             )

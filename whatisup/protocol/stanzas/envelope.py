@@ -28,14 +28,13 @@ from whatisup.jid import (
     Jid,
 )
 from whatisup.protocol.stanzas.enc import Enc, content_of, parse_encs, parse_meta
-from whatisup.protocol.stanzas.iq import parse_unix
+from whatisup.protocol.stanzas.iq import is_message_id, parse_unix, readable
 from whatisup.protocol.stanzas.keys import parse_device_identity
 from whatisup.wire import AttrReader, Node
 
 PLAIN_UNAVAILABLE: Final = "plain"
 """What an `<unavailable/>` without a type reads as."""
 
-_MAX_NAME: Final = 512  # characters of a push name that we keep
 _PLAIN_SERVERS: Final = {HOSTED_SERVER: PN_SERVER, HOSTED_LID_SERVER: LID_SERVER}
 _OTHER_HOSTED: Final = {HOSTED_SERVER: HOSTED_LID_SERVER, HOSTED_LID_SERVER: HOSTED_SERVER}
 _OTHER_USERS: Final = frozenset({BOT_SERVER, MESSENGER_SERVER, INTEROP_SERVER})
@@ -116,6 +115,8 @@ def parse_envelope(node: Node, *, own_pn: Jid, own_lid: Jid | None) -> Envelope:
     reader.check()
     if unix_t is None:
         raise RemoteProtocolError("a message without its time")
+    if not is_message_id(message_id):
+        raise RemoteProtocolError("a message whose id no device makes")
     name, mode = reader.optional_string("notify"), reader.optional_string("addressing_mode")
     return Envelope(
         id=message_id,
@@ -130,7 +131,7 @@ def parse_envelope(node: Node, *, own_pn: Jid, own_lid: Jid | None) -> Envelope:
         is_from_me=addresses.is_from_me,
         unix_t=unix_t,
         type=reader.optional_string("type") or "",
-        push_name=None if name is None else name[:_MAX_NAME],
+        push_name=readable(name),
         is_offline="offline" in node.attrs,
         edit=reader.optional_string("edit"),
         category=reader.optional_string("category"),

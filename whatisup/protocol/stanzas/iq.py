@@ -8,6 +8,7 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -36,6 +37,15 @@ ERROR_TEXTS: Final = {
 }
 
 _MAX_TEXT: Final = 200  # characters of a peer's error text that we keep
+
+MAX_ID: Final = 128
+"""Longest id of a message, in characters."""
+
+MAX_NAME: Final = 512
+"""Most characters of a push name that are kept."""
+
+_ID: Final = re.compile(r"[!-~]+")
+_NO_CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 _MAX_UNIX: Final = 2**33  # the year 2242; what lies beyond is no clock
 
 
@@ -117,6 +127,16 @@ def parse_unix(node: Node, key: str = "t") -> int | None:
     """Read a clock in unix seconds, `None` where it is absent or cannot be one. Never raises."""
     unix = node.reader().optional_integer(key)
     return unix if unix is not None and 0 <= unix < _MAX_UNIX else None
+
+
+def is_message_id(text: str) -> bool:
+    """Whether a text may be the id of a message: 1 to `MAX_ID` printable ASCII characters; devices choose them."""
+    return len(text) <= MAX_ID and _ID.fullmatch(text) is not None
+
+
+def readable(name: str | None) -> str | None:
+    """Return a name that somebody gave themselves, cut to `MAX_NAME` characters, without control characters."""
+    return None if name is None else name[:MAX_NAME].translate(_NO_CONTROLS).strip() or None
 
 
 def _answering(request: Node, kind: str) -> Attrs:

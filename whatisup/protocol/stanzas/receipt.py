@@ -17,7 +17,7 @@ from whatisup.errors import LocalProtocolError, RemoteProtocolError
 from whatisup.jid import SERVER, Jid
 from whatisup.protocol.stanzas.enc import MAX_COUNT
 from whatisup.protocol.stanzas.envelope import ChatKind, Envelope
-from whatisup.protocol.stanzas.iq import Attrs, parse_unix
+from whatisup.protocol.stanzas.iq import Attrs, is_message_id, parse_unix
 from whatisup.protocol.stanzas.keys import (
     Bundle,
     PublicIdentity,
@@ -154,16 +154,21 @@ def parse_receipt(node: Node) -> Receipt:
     source = reader.optional_jid("from") or reader.optional_jid("to") or SERVER
     participant, recipient = reader.optional_jid("participant"), reader.optional_jid("recipient")
     reader.check()
+    ids, users = (first, *_listed(node)), _parse_users(node)
+    retry = _parse_retry(node, first) if kind == RETRY else None
+    named = (*ids, *(user[0] for user in users), *(() if retry is None else (retry.wa_id,)))
+    if not all(is_message_id(wa_id) for wa_id in named):
+        raise RemoteProtocolError("a receipt for what is no message")
     return Receipt(
-        ids=(first, *_listed(node)),
+        ids=ids,
         source=source,
         kind=kind,
         participant=participant,
         recipient=recipient,
         unix_t=parse_unix(node),
-        users=_parse_users(node),
+        users=users,
         is_lid_incapable=_is_lid_incapable(node),
-        retry=_parse_retry(node, first) if kind == RETRY else None,
+        retry=retry,
     )
 
 

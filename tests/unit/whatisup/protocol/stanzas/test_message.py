@@ -26,6 +26,7 @@ from whatisup.protocol.stanzas.message import (
     parse_message,
     weigh,
 )
+from whatisup.protocol.stanzas.receipt import parse_receipt
 from whatisup.wire import Node
 
 FRIEND = Jid("15550002222", "s.whatsapp.net", 3)
@@ -333,3 +334,29 @@ def test_garbage_is_a_protocol_error_or_a_message(attrs: dict[str, str | Jid]) -
     except RemoteProtocolError:
         return
     assert parse_message(travel(build_message(message))) == message
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a b", "a\n", "\u00e9", "x" * 129])
+def test_ids_that_no_device_makes_are_refused(bad: str) -> None:
+    node = Node("message", {"id": bad, "from": FRIEND, "t": str(UNIX)}, None)
+    with pytest.raises(RemoteProtocolError):
+        read(node)
+    for attrs, content in (
+        ({"id": bad}, None),
+        ({"id": "M1"}, (Node("list", {}, (Node("item", {"id": bad}),)),)),
+        ({"id": "M1"}, (Node("participants", {"key": bad}, (Node("user", {"jid": FRIEND, "t": "1"}),)),)),
+    ):
+        with pytest.raises(RemoteProtocolError):
+            parse_receipt(Node("receipt", {"from": FRIEND, "t": str(UNIX), **attrs}, content))
+
+
+def test_push_names_hold_no_control_characters() -> None:
+    names = {
+        "A\0n\nn\x9b": "Ann",
+        "\0": None,
+        "x" * 600: "x" * 512,
+        "\U0001f468\u200d\U0001f469": "\U0001f468\u200d\U0001f469",
+    }
+    for name, shown in names.items():
+        node = Node("message", {"id": "M1", "from": FRIEND, "t": str(UNIX), "notify": name}, None)
+        assert read(node).push_name == shown
