@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from actors.sandbox import SandboxClient, SandboxRefused
-from tests.interop.baileys import Baileys, open_baileys, require_baileys
+from tests.interop.baileys import PATIENCE_S, Baileys, open_baileys, require_baileys
 from tests.unit.whatisup.sandbox.loopback import Loopback, exchange, open_loopback
 from whatisup import control
 from whatisup.sandbox.session import Compression
@@ -48,8 +48,11 @@ async def baileys(node: str, loopback: Loopback) -> AsyncIterator[Baileys]:
 
 @pytest.fixture
 async def opened(baileys: Baileys, phone: SandboxClient) -> Baileys:
-    """A client that is paired and open."""
+    """A client that is paired and open, and has read its phone's greeting: one that reads hears no last words."""
     await pair(baileys, phone)
+    with trio.fail_after(PATIENCE_S):
+        while (await phone.device(NUMBER, 1)).queued:
+            await trio.sleep(0.02)
     return baileys
 
 
