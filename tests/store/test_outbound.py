@@ -365,6 +365,26 @@ def test_mismatch_keeps_the_message_until_the_devices_are_served(talk: Conversat
     assert talk.names() == ["sent", "delivered"]
 
 
+def test_mismatch_with_devices_that_are_not_known_yet_outlives_receipts(talk: Conversation) -> None:
+    message = talk.accept("S")
+    talk.seal(message, stanza=b"first")
+    talk.write(AckMessage("S", NOW + 10, resync_devices=()), receipt("S"))
+    assert talk.names() == ["sent", "delivered"]
+    (item,) = talk.store.read(outbox.sealed, talk.id)
+    assert (item.stanza, item.resync_devices) == (b"first", ())
+    talk.write(AckMessage("S", NOW + 11, resync_devices=("1000:3@lid",)))
+    assert [item.resync_devices for item in talk.store.read(outbox.resyncs, talk.id)] == [("1000:3@lid",)]
+
+
+def test_mismatch_that_turns_out_to_be_none_is_over_with_the_second_ack(talk: Conversation) -> None:
+    message = talk.accept("S")
+    talk.seal(message)
+    talk.write(AckMessage("S", NOW + 10, resync_devices=()))
+    talk.write(AckMessage("S", NOW + 11))
+    assert talk.store.read(outbox.counts, talk.id) == {}
+    assert talk.names() == ["sent"]
+
+
 def test_mismatch_without_missing_devices_is_closed(talk: Conversation) -> None:
     message, waiting = talk.accept("S"), talk.accept("T")
     talk.seal(message)

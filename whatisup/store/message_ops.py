@@ -123,8 +123,10 @@ class SealMessages:
 class AckMessage:
     """The server took a message of ours at `server_at` (unix ms): `message.sent`.
 
-    With `resync_devices` (device JIDs, possibly none known yet: an empty tuple) the server knows of devices that we did
-    not encrypt for; the message stays in the outbox until they are served or `CloseOutbox` says there are none.
+    With `resync_devices` (device JIDs) the server knows of devices that we did not encrypt for; the message stays in
+    the outbox until they are served or `CloseOutbox` says there are none. An empty tuple says that they are not known
+    yet: then the stanza stays as well, which tells who was served, until the message is acked once more, with the
+    devices or with None where there turned out to be none.
     """
 
     wa_id: str

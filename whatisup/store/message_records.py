@@ -103,7 +103,8 @@ class OutboxItem:
     """A message that is not off our hands.
 
     `body` is None once it expired, which is never before it is sealed; `target` is what was resolved when it was
-    accepted. `stanza` is there once it is sealed; at stage "resync" it is the stanza for `resync_devices`.
+    accepted. `stanza` is there once it is sealed; at stage "resync" it is the stanza for `resync_devices`. At stage
+    "sealed" these are empty where the server has the message and some devices, not known yet, have not.
     """
 
     position: int

@@ -36,7 +36,6 @@ from whatisup.protocol.messaging.sealing import Draft, NoDevices, Sealed, seal, 
 from whatisup.protocol.messaging.tokens import TokenEntry
 from whatisup.protocol.stanzas.ack import MessageAck
 from whatisup.protocol.stanzas.message import parse_message
-from whatisup.protocol.stanzas.usync import UserDevices
 from whatisup.store import (
     AckMessage,
     AppendEvent,
@@ -142,7 +141,7 @@ class Sending:
         self._doubted: set[str] = set()
         self._unknown: dict[Jid, float] = {}
         self._issuing: set[Jid] = set()
-        self._mismatched: dict[str, tuple[MessageAck, Flight]] = {}
+        self._mismatched: dict[str, Flight] = {}
         self._reseal: set[str] = set()
         self._needs_resync = False
 
@@ -356,15 +355,20 @@ class Sending:
             if item.stanza is not None and connection is not None:
                 node = decode_node(item.stanza)
                 devices = frozenset(jid for jid, _ in parse_message(node).participants)
-                self._flights[item.wa_id] = Flight(item.chat, devices, None, now, None, item.stage == "resync")
-                connection.send([node], now)
+                flight = Flight(item.chat, devices, None, now, None, item.stage == "resync")
+                if item.stage == "sealed" and item.resync_devices is not None:  # acked, but some devices were missed
+                    self._mismatched[item.wa_id] = flight
+                    self._ask_anew(item.chat)
+                else:
+                    self._flights[item.wa_id] = flight
+                    connection.send([node], now)
 
     # --- what the server says ---------------------------------------------------------------------------------------
 
     def ops_of_ack(self, ack: MessageAck) -> list[Op]:
         """What an ack changes in the store; a mismatch of devices is settled first, and a refusal perhaps retried."""
         if ack.error is None:
-            return [self._taken(ack, () if self._is_mismatch(ack) else None)]
+            return [self._taken(ack.id, ack.unix_t, () if self._is_mismatch(ack) else None)]
         refusal = refusal_of(ack.error)
         now_ms = self._host.services.unix_ms()
         if refusal.reseal and ack.id in self._flights and ack.id not in self._resealed:
@@ -375,9 +379,9 @@ class Sending:
             ops.append(AppendEvent("account.restricted", data, now_ms))
         return ops
 
-    def _taken(self, ack: MessageAck, resync: tuple[str, ...] | None = None) -> Op:
-        at = self._host.services.unix_ms() if ack.unix_t is None else ack.unix_t * 1000
-        return AckMessage(ack.id, at, resync)
+    def _taken(self, wa_id: str, unix_t: int | None, resync: tuple[str, ...] | None) -> Op:
+        at = self._host.services.unix_ms() if unix_t is None else unix_t * 1000
+        return AckMessage(wa_id, at, resync)
 
     def _is_mismatch(self, ack: MessageAck) -> bool:
         flight = self._flights.get(ack.id)
@@ -396,7 +400,7 @@ class Sending:
             return
         self._resealed.discard(ack.id)
         if is_mismatch:
-            self._mismatched[ack.id] = (ack, flight)
+            self._mismatched[ack.id] = flight
             self._ask_anew(flight.chat)
         elif flight.token_due is not None and flight.token_due not in self._issuing and self._host.connection:
             self._issuing.add(flight.token_due)
@@ -540,13 +544,13 @@ class Sending:
         if self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = self._doubt(await man.plan(dict.fromkeys(f.chat for _, f in self._mismatched.values())), self.own)
+        plans = self._doubt(await man.plan({flight.chat for flight in self._mismatched.values()}), self.own)
         self._ask_for_lists(plans)
         ops: list[Op] = []
-        for wa_id, (ack, flight) in list(self._mismatched.items()):
+        for wa_id, flight in list(self._mismatched.items()):
             if flight.chat in plans.ready or flight.chat not in self._waits:
                 del self._mismatched[wa_id]
-                ops.append(self._taken(ack, self._missed(man, plans.ready.get(flight.chat), flight) or None))
+                ops.append(self._taken(wa_id, None, self._missed(man, plans.ready.get(flight.chat), flight) or None))
         self._needs_resync = self._needs_resync or bool(ops)
         await self._commit_and_send(man, {}, (), ops)
 

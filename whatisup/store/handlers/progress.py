@@ -43,6 +43,7 @@ _COLUMNS = (
     messages.c.settled_at,
     outbox.c.stage,
     outbox.c.stanza.is_not(None).label("has_stanza"),
+    outbox.c.resync_devices.is_not(None).label("has_missed_devices"),
 )
 
 
@@ -79,6 +80,8 @@ _RESYNC = (
     .where(outbox.c.position == bindparam("at_position"))
     .values(stage="resync", stanza=None, resync_devices=bindparam("devices"))
 )
+# The stanza stays: it says who was served.
+_MISS = update(outbox).where(outbox.c.position == bindparam("at_position")).values(resync_devices="[]")
 
 
 _STEP: Final = once(lambda dialect: insert_new(dialect, message_history))
@@ -151,12 +154,15 @@ def write(tx: Tx, sent: Iterable[Sent]) -> None:
         )
     if left := [{"at_position": one.row["position"]} for one in changed if one.has_left]:
         tx.conn.execute(_LEAVE, left)
+    missing = [one for one in changed if one.resync_devices is not None and not one.has_left]
     if again := [
         {"at_position": one.row["position"], "devices": json.encode(one.resync_devices).decode()}
-        for one in changed
-        if one.resync_devices is not None and not one.has_left
+        for one in missing
+        if one.resync_devices
     ]:
         tx.conn.execute(_RESYNC, again)
+    if unknown := [{"at_position": one.row["position"]} for one in missing if not one.resync_devices]:
+        tx.conn.execute(_MISS, unknown)
     if steps := [
         {"message_id": one.row["id"], "kind": kind, "participant": participant, "at": at}
         for one in changed
@@ -196,8 +202,9 @@ class _Wave:
             advance(self._tx, target, sent, "sent", op.server_at, participant="", op=op)
             is_resynced = sent.stage == "resync" and sent.row["has_stanza"]
             if sent.stage == "sealed" and op.resync_devices is not None:
-                sent.resync_devices = op.resync_devices
-                sent.row["stage"], sent.row["has_stanza"] = "resync", False
+                sent.resync_devices, sent.row["has_missed_devices"] = op.resync_devices, True
+                if op.resync_devices:
+                    sent.row["stage"], sent.row["has_stanza"] = "resync", False
             elif sent.stage == "sealed" or is_resynced:
                 sent.leave(self._tx.now)
 
@@ -208,7 +215,7 @@ class _Wave:
                 if sent.stage == "queued" or not (op.chat is None or sent.is_of(op.chat)):
                     continue
                 advance(self._tx, target, sent, op.kind, op.at, participant=op.participant, op=op)
-                if sent.stage == "sealed":
+                if sent.stage == "sealed" and not sent.row["has_missed_devices"]:
                     sent.leave(self._tx.now)
 
     def failure(self, target: Target, op: FailMessage) -> None:

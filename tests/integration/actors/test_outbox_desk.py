@@ -1,0 +1,244 @@
+"""The outbox where answers come late, in another order, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from actors.instance.messaging import sending
+from tests.integration.actors.desks import Office, open_office
+from tests.unit.whatisup.protocol.messaging.parties import Person, two_people
+from whatisup.protocol.events import DevicesAnswered, ReceiptReceived
+from whatisup.protocol.messaging.devices import DeviceListEntry
+from whatisup.protocol.messaging.keyring import DEVICES, LID, PN
+from whatisup.protocol.stanzas.receipt import parse_receipt
+from whatisup.store import LearnPair, PutAuth, outbox
+from whatisup.wire import Node
+
+
+@pytest.fixture
+def people() -> tuple[Person, Person, Person]:
+    ann, bob = two_people((0,))
+    ann.add(1)
+    ann.add(2)
+    carol = Person("99900000003", "10000000003")
+    carol.add(0)
+    return ann, bob, carol
+
+
+@pytest.fixture
+async def office(tmp_path: Path, people: tuple[Person, Person, Person]) -> AsyncIterator[Office]:
+    async with open_office(tmp_path, people[0].devices[1]) as office:
+        yield office
+
+
+def delivered(wa_id: str, by: Person) -> ReceiptReceived:
+    node = Node("receipt", {"id": wa_id, "from": by.lid, "t": "1760000000"})
+    return ReceiptReceived(parse_receipt(node), node)
+
+
+def pair_of(person: Person) -> tuple[PutAuth, PutAuth]:
+    """What it takes to know both names of somebody."""
+    return (
+        PutAuth(LID, person.digits, person.lid_digits.encode()),
+        PutAuth(PN, person.lid_digits, person.digits.encode()),
+    )
+
+
+async def test_our_own_devices_are_not_forgotten_when_somebody_else_is_asked_about(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    ann, bob, carol = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    office.accept("TWO", carol)
+    await office.nudge()
+    await office.answer_all(*people)
+    raw = await office.key(DEVICES, str(ann.lid))
+    assert raw is not None
+    assert DeviceListEntry.decode(raw).jids(ann.lid) == tuple(ann.jids())
+    (_, second) = office.line.messages()
+    assert {jid.device for jid, _ in second.participants if jid.user == ann.lid_digits} == {0, 2}
+
+
+async def test_a_mismatch_is_settled_by_the_answer_about_its_own_chat(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, carol = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    office.accept("TWO", carol)
+    await office.nudge()
+    (about_carol,) = office.line.lists_asked
+    office.line.lists_asked.clear()
+    await office.ack("ONE", bob.lid, phash="2:other")
+    await office.answer_lists(about_carol, *people)
+    await office.answer_all(*people)
+    _, *again = [message for message in office.line.messages() if message.id == "ONE"]
+    assert [[jid for jid, _ in message.participants] for message in again] == [[bob.lid.with_device(1)]]
+
+
+async def test_a_receipt_before_the_answer_does_not_forget_the_devices_that_were_missed(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, _ = people
+    message = office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    await office.ack("ONE", bob.lid, delivered("ONE", bob), phash="2:other")
+    assert office.talk.status(message) == "delivered"
+    await office.answer_all(*people)
+    _, again = [message for message in office.line.messages() if message.id == "ONE"]
+    assert [jid for jid, _ in again.participants] == [bob.lid.with_device(1)]
+    await office.ack("ONE", bob.lid, phash="2:other")
+    assert office.line.lists_asked == [], "once, or it might go on for ever"
+    assert await office.services.database.read(outbox.counts, office.id) == {}
+
+
+async def test_devices_that_were_missed_survive_a_crash_before_they_are_known(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    await office.ack("ONE", bob.lid, delivered("ONE", bob), phash="2:other")
+    office.lose()
+    line = office.log_in()
+    await office.pump()
+    assert line.ids() == [], "the server has it"
+    await office.answer_all(*people)
+    (again,) = line.messages()
+    assert [jid for jid, _ in again.participants] == [bob.lid.with_device(1)]
+
+
+async def test_a_refused_message_is_encrypted_anew_only_for_the_devices_asked_for_since(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, carol = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    office.accept("TWO", carol)
+    await office.nudge()
+    (about_carol,) = office.line.lists_asked
+    office.line.lists_asked.clear()
+    await office.ack("ONE", bob.lid, error=421)
+    await office.answer_lists(about_carol, *people)
+    await office.answer_all(*people)
+    _, again = [message for message in office.line.messages() if message.id == "ONE"]
+    assert {jid.device for jid, _ in again.participants if jid.user == bob.lid_digits} == {0, 1}
+
+
+async def test_a_refused_message_is_not_encrypted_anew_before_its_devices_are_known(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bob, _ = people
+    monkeypatch.setattr(sending, "FIRST_RETRY_S", 0.0)
+    office.messaging.sending._retry_s = 0.0
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    await office.ack("ONE", bob.lid, error=479)
+    asked = office.line.lists_asked.pop(0)
+    await office.messaging.sending.devices_answered(DevicesAnswered(asked, failure=503))
+    await office.pump()
+    assert office.line.ids() == ["ONE"]
+    await office.answer_all(*people)
+    assert office.line.ids() == ["ONE", "ONE"]
+
+
+async def test_a_refused_message_that_the_socket_interrupts_is_still_encrypted_anew(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, _ = people
+    message = office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    await office.ack("ONE", bob.lid, error=421)
+    office.lose()
+    office.log_in()
+    await office.pump()
+    assert office.line.ids() == ["ONE"]
+    await office.ack("ONE", bob.lid, error=421)
+    await office.answer_all(*people)
+    assert office.line.ids() == ["ONE", "ONE"]
+    assert office.talk.status(message) == "queued"
+    await office.ack("ONE", bob.lid, error=421)
+    assert office.talk.status(message) == "failed"
+
+
+async def test_a_new_name_of_a_chat_lets_nothing_overtake_what_was_refused(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    while office.line.lists_asked:  # nobody tells the LID
+        await office.answer_lists(office.line.lists_asked.pop(0), *people, with_lid=False)
+    await office.answer_all(*people)
+    await office.ack("ONE", bob.pn, error=421)
+    await office.commit(LearnPair(bob.digits, bob.lid_digits), *pair_of(bob))
+    office.messaging._shelf.remember({(op.kind, op.key): op.value for op in pair_of(bob)})
+    office.accept("TWO", bob)
+    await office.nudge()
+    await office.answer_all(*people)
+    assert office.line.ids() == ["ONE", "ONE", "TWO"]
+
+
+async def test_what_waits_for_a_bundle_asks_for_it_once(office: Office, people: tuple[Person, Person, Person]) -> None:
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    bob.add(1)
+    await office.ack("ONE", bob.lid, phash="2:other")
+    await office.answer_lists(office.line.lists_asked.pop(0), *people)
+    for _ in range(5):
+        await office.pump()
+    assert office.line.bundles_asked == [(bob.lid.with_device(1),)]
+
+
+async def test_an_answer_releases_only_who_waits_for_it(office: Office, people: tuple[Person, Person, Person]) -> None:
+    _, bob, carol = people
+    office.accept("ONE", bob)
+    await office.pump()
+    office.accept("TWO", carol)
+    await office.nudge()
+    first, second = office.line.lists_asked
+    office.line.lists_asked.clear()
+    await office.answer_lists(second, *people)
+    assert office.line.lists_asked == [], "Bob is being asked about already"
+    await office.answer_lists(first, *people)
+    await office.answer_all(*people)
+    assert sorted(office.line.ids()) == ["ONE", "TWO"]
+
+
+async def test_a_bundle_of_an_earlier_installation_is_not_used(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    """A bundle that a retry receipt was answered with may not open the session with whoever comes after."""
+    _, bob, _ = people
+    phone = bob.lid.with_device(0)
+    await office.answer_bundles((phone,), bob)
+    assert len(office.messaging.sending._bundles) == 0
+
+
+async def test_a_token_is_issued_once_for_many_messages(office: Office, people: tuple[Person, Person, Person]) -> None:
+    _, bob, _ = people
+    for name in ("ONE", "TWO", "THREE"):
+        office.accept(name, bob)
+    await office.pump()
+    await office.answer_all(*people)
+    for name in ("ONE", "TWO", "THREE"):
+        await office.ack(name, bob.lid)
+    assert office.line.tokens_issued == [bob.lid]
