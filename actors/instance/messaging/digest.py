@@ -173,7 +173,7 @@ class Digest:
 
     async def _ingest(self, entry: Entry, content: Content, digest: bytes, now_ms: int) -> None:
         envelope, identity = entry.opened.envelope, entry.identity
-        content = _only_of_own(await self._reveal(content, identity), envelope)
+        content = await self._only_of_own(await self._reveal(content, identity), identity, envelope)
         self._read.add((identity.chat, identity.author, identity.wa_id))
         self.add(
             IngestMessage(
@@ -212,6 +212,22 @@ class Digest:
             )
         except AuthenticationFailed:
             return content
+
+    async def _only_of_own(self, content: Content, identity: Identity, envelope: Envelope) -> Content:
+        """Let nobody edit or delete what somebody else wrote; who wrote it we know better than a peer that says so.
+
+        That an admin deletes what is another's in a group is not ours to judge yet.
+        """
+        target = content.target
+        if content.kind not in _OF_AUTHORS or target is None:
+            return content
+        if not target.from_me:
+            is_admins = content.kind == "revoke" and envelope.kind is not ChatKind.USER
+            return content if is_admins else _by_another(content)
+        found = None if envelope.is_from_me else await self._target(identity.chat, target.wa_id)
+        if found is None or not set(self._texts(found.author)).isdisjoint(self._texts(identity.author)):
+            return content
+        return _by_another(content)
 
     async def _target(self, chat: str, wa_id: str) -> TargetMessage | None:
         return await self._host.services.database.read(messages.find_target, self._host.id, chat, wa_id)
@@ -332,12 +348,8 @@ def unprocessable(node: Node, reason: str, detail: str) -> dict[str, Any]:
     return {"reason": reason, "detail": detail, "wa_message_id": None if wa_id is None else str(wa_id)[:128]}
 
 
-def _only_of_own(content: Content, envelope: Envelope) -> Content:
-    """Let nobody edit or delete what somebody else wrote: in a chat of two, the target must be the sender's own."""
-    is_of_other = content.target is not None and not content.target.from_me
-    if content.kind in _OF_AUTHORS and is_of_other and envelope.kind is ChatKind.USER:
-        return replace(content, kind="unknown", body={"type": "unknown", "kind": f"{content.kind}_by_another"})
-    return content
+def _by_another(content: Content) -> Content:
+    return replace(content, kind="unknown", body={"type": "unknown", "kind": f"{content.kind}_by_another"})
 
 
 def _context(content: Content) -> dict[str, Any]:

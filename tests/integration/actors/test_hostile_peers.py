@@ -9,12 +9,16 @@ import pytest
 
 from actors.instance import Limits
 from tests.integration.actors.desks import Office, open_office
-from tests.unit.whatisup.protocol.messaging.parties import NOW_S, Person, two_people
+from tests.unit.whatisup.protocol.messaging.parties import NOW_S, Device, Person, direct, entropy, two_people
+from whatisup.e2ee import SessionRecord, encrypt, pad, start_session
 from whatisup.jid import Jid
-from whatisup.protocol.events import BundlesAnswered, ReceiptReceived
+from whatisup.protocol.events import BundlesAnswered, MessageReceived, ReceiptReceived
+from whatisup.protocol.prekeys import peer_bundle
+from whatisup.protocol.stanzas.enc import Enc
 from whatisup.protocol.stanzas.receipt import parse_receipt
 from whatisup.store import messages
 from whatisup.wire import Node
+from whatisup.wire.message import Message, MessageKey, ProtocolMessage
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ async def send(office: Office, wa_id: str, to: Person, *people: Person) -> None:
     assert wa_id in office.line.ids()
 
 
-async def gather(office: Office, *events: ReceiptReceived) -> None:
+async def gather(office: Office, *events: MessageReceived | ReceiptReceived) -> None:
     for event in events:
         await office.messaging.gather(event)
     await office.messaging.reading.settle()
@@ -107,3 +111,45 @@ async def test_asking_again_and_again_makes_us_ask_for_keys_within_a_budget(
         for asked in office.line.bundles_asked[number:]:
             await office.messaging.bundles_answered(BundlesAnswered(asked, ()))
     assert len(office.line.bundles_asked) == 3
+
+
+def written(by: Person, to: Device, message: Message, wa_id: str) -> MessageReceived:
+    """What a person's phone writes to this device, in the session it has or in a new one."""
+    phone = by.devices[0]
+    sent = phone.store.get(("session", SESSION))
+    record = SessionRecord.decode(sent) if sent else None
+    if record is None:
+        record = start_session(None, phone.own.identity, peer_bundle(to.bundle(with_prekey=False)), entropy)
+    made = encrypt(record, phone.own.identity, pad(message.SerializeToString(), entropy))
+    phone.store["session", SESSION] = made.record.encode()
+    node = direct(phone, to, Enc(made.kind, made.ciphertext), wa_id=wa_id)
+    return MessageReceived(node, to.envelope(node), 500)
+
+
+SESSION = "the device under attack"
+
+
+def about(wa_id: str, kind: ProtocolMessage.Type.ValueType) -> Message:
+    """An edit or a revoke that claims to be of its sender's own message."""
+    return Message(
+        protocolMessage=ProtocolMessage(
+            type=kind, key=MessageKey(id=wa_id, fromMe=True), editedMessage=Message(conversation="I owe you a million")
+        )
+    )
+
+
+async def test_what_we_wrote_is_edited_and_deleted_by_us_alone(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    ann, _, mallory = people
+    await send(office, "OURS", mallory, *people)
+    hers = written(mallory, ann.devices[1], Message(conversation="hers"), "HERS")
+    await gather(office, hers)
+    for number, target in enumerate(("OURS", "HERS", "UNKNOWN")):
+        for kind in (ProtocolMessage.MESSAGE_EDIT, ProtocolMessage.REVOKE):
+            await gather(office, written(mallory, ann.devices[1], about(target, kind), f"{kind}-{number}"))
+    for number, kinds in enumerate((("edit_by_another", "revoke_by_another"), ("edit", "revoke"), ("edit", "revoke"))):
+        for kind, expected in zip((ProtocolMessage.MESSAGE_EDIT, ProtocolMessage.REVOKE), kinds, strict=True):
+            (row,) = await office.services.database.read(messages.by_wa_id, office.id, f"{kind}-{number}")
+            assert row.body is not None
+            assert row.body.get("kind", row.body["type"]) == expected
