@@ -19,7 +19,7 @@ from whatisup.protocol.content.bodies import Body
 MAX_BURST = 100_000
 
 WaId: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[!-~]+$", min_length=1, max_length=64, description="A `wa_message_id`.")
+    str, Meta(pattern=r"^[!-~]+$(?!\n)", min_length=1, max_length=64, description="A `wa_message_id`.")
 ]
 Position: TypeAlias = Annotated[int, Meta(ge=0, description="Go on after this `position`.")]
 

@@ -15,13 +15,13 @@ MAX_CURSOR = 200
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, description="A label for people; not unique.")]
 Metadata: TypeAlias = Annotated[dict[str, Any], Meta(description="Yours to fill: at most 16 KiB as JSON.")]
 PhoneNumber: TypeAlias = Annotated[
-    str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}$", description="International, digits; a leading + is forgiven.")
+    str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}$(?!\n)", description="International, digits; a leading + is forgiven.")
 ]
 SandboxNumber: TypeAlias = Annotated[
-    str, Meta(pattern=r"^999[0-9]{9}$", max_length=12, description="A sandbox number: 999 and nine more digits.")
+    str, Meta(pattern=r"^999[0-9]{9}$(?!\n)", max_length=12, description="A sandbox number: 999 and nine more digits.")
 ]
 InstanceId: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_]+$", max_length=64, description="An instance's id (`inst_…`).")
+    str, Meta(pattern=r"^[A-Za-z0-9_]+$(?!\n)", max_length=64, description="An instance's id (`inst_…`).")
 ]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=100, description="At most this many rows.")]
 Cursor: TypeAlias = Annotated[str, Meta(max_length=MAX_CURSOR, description="`next_cursor` of the page before.")]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.schemas import qr
 from api.schemas.messages import MessagesQuery, SendMessage, SetPresenceRequest
 from api.schemas.parse import Invalid, parse_json, parse_query
-from api.schemas.people import ContactBurst, ContactSends, CreateContact
+from api.schemas.people import ContactBurst, ContactReads, ContactSends, CreateContact
 from api.schemas.replies import EventEnvelope, InstanceBody, PairCodeBody
 from api.schemas.requests import (
     CreateFault,
@@ -274,3 +274,16 @@ def test_event_envelope_draws_the_qr() -> None:
 
 def test_event_envelope_of_expired_content_is_null() -> None:
     assert EventEnvelope.of(an_event("qr.updated", None)).data is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [
+        (PairCodeRequest, {"phone_number": "5511999999999\n"}),
+        (PhoneAction, {"instance_id": "inst_1\n"}),
+        (ContactReads, {"to": "999000000001", "wa_message_ids": ["3EB0\n"]}),
+    ],
+)
+def test_a_line_feed_does_not_pass_at_the_end_of_a_pattern(kind, raw):
+    with pytest.raises(Invalid):
+        parse_json(json.dumps(raw).encode(), kind)
