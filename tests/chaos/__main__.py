@@ -11,8 +11,10 @@ from pathlib import Path
 
 import trio
 
+from api.demo.gateway import GatewayFailed
 from tests.chaos.plan import Options, draw
 from tests.chaos.run import heading, run, table
+from tests.chaos.stage import Broken
 from tests.chaos.verdict import Verdict
 
 DATABASES = ("sqlite", "postgresql")
@@ -33,7 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
         )
         _say(heading(draw(options)))
         folder = Path(tempfile.mkdtemp(prefix="wiu-chaos-"))
-        verdict = trio.run(_run, options, folder, asked.within_s)
+        verdict: Verdict | None = None
+        broken: list[BaseException] = []
+        try:
+            verdict = trio.run(_run, options, folder, asked.within_s)
+        except* (Broken, GatewayFailed) as group:
+            broken += group.exceptions
+        if broken:
+            _say(f"chaos: BROKEN: {_leaf(broken[0])}; logs and databases are kept in {folder}\n")
+            failed = True
+            continue
         if verdict is None:
             shutil.rmtree(folder, ignore_errors=True)
             return 130
@@ -44,6 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return int(failed)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _say(text: str) -> None:

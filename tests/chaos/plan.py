@@ -134,14 +134,21 @@ class Plan:
 
 def draw(options: Options) -> Plan:
     """Draw a run."""
-    dice = random.Random(f"{options.seed} {options.database} {options.messages} {options.kills}")
-    switches = tuple(dice.choice(row) for row in SWITCHES if dice.random() < 0.4)
+    switches, slow, troubles = _weather(random.Random(f"{options.seed} {options.database}"), options)
+    dice = random.Random(f"{options.seed} traffic")
     count = options.instances * options.contacts
     shares = [options.messages // count + (index < options.messages % count) for index in range(count)]
     chats = tuple(_chat(dice, index, index % options.instances, share) for index, share in enumerate(shares))
+    return Plan(options, switches, slow, chats, troubles)
+
+
+def _weather(
+    dice: random.Random, options: Options
+) -> tuple[tuple[Switch, ...], tuple[tuple[Switch, int], ...], tuple[Trouble, ...]]:
+    switches = tuple(dice.choice(row) for row in SWITCHES if dice.random() < 0.4)
     troubles = _troubles(dice, options)
     slow = tuple((switch, dice.randrange(len(troubles) - 2)) for switch in SLOW if options.kills >= LONG)
-    return Plan(options, switches, slow, chats, troubles)
+    return switches, slow, troubles
 
 
 def _chat(dice: random.Random, index: int, instance: int, share: int) -> Chat:

@@ -37,6 +37,10 @@ UNLIMITED = {
 """Pacing and budgets off: what they hold back cannot be told from what is lost."""
 
 
+class Broken(Exception):
+    """The run cannot go on, and has no result: something that was not harmed does not work."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A chat of the plan with its people: the instance, and the contact's number."""
@@ -85,13 +89,14 @@ class Stage:
         await self.gateway.kill()
 
     async def ask_people(self, ask: Callable[[SandboxClient], Awaitable[T]]) -> T:
-        """Ask the sandbox, however often it is being restarted."""
-        with trio.fail_after(PATIENCE_S):
+        """Ask the sandbox, however often it is being restarted. Raises `Broken` when it seems to be gone for good."""
+        with trio.move_on_after(PATIENCE_S):
             while True:
                 try:
                     return await ask(self.people)
                 except SandboxUnavailable:
                     await trio.sleep(AGAIN_S)
+        raise Broken(f"the sandbox does not answer; see {self.world.folder / 'sandbox.log'}")
 
     async def make_whole(self) -> None:
         """Mend what was broken when the time was over."""

@@ -22,6 +22,7 @@ AHEAD = 32
 """How many messages of one chat may be on their way, in each direction."""
 GAUGE_S = 0.2
 DEFINITE_S = 120.0
+MAX_PAUSE_S = 0.5
 REPLAYED = 0.02
 """The share of messages that is asked for once more after it was accepted."""
 
@@ -68,12 +69,15 @@ class Traffic:
 
     async def watch(self) -> None:
         """Look into the database how far it is, for ever."""
+        newest = 0
         while True:
             try:
                 (self._waiting,) = self.stage.database.query("SELECT count(*) FROM outbox")[0]
-                (self._ingested,) = self.stage.database.query("SELECT count(*) FROM messages WHERE direction = 'in'")[0]
+                found = self.stage.database.query(f"SELECT position, direction FROM messages WHERE position > {newest}")
             except Unreadable:
-                pass
+                found = []
+            self._ingested += sum(direction == "in" for _, direction in found)
+            newest = max([newest, *(position for position, _ in found)])
             self._changed.set()
             self._changed = trio.Event()
             await trio.sleep(GAUGE_S)
@@ -109,7 +113,7 @@ class Traffic:
         body = {"to": pair.contact, "body": {"type": "text", "text": text}, "client_ref": name}
         path = f"/v1/instances/{pair.instance.instance_id}/messages"
         api = Client(self.stage.api.host, self.stage.api.port, self.stage.api.key, timeout_s=15.0)
-        last = "no answer"
+        last, pause_s = "no answer", 0.05
         with trio.move_on_after(DEFINITE_S):
             while True:
                 try:
@@ -121,7 +125,8 @@ class Traffic:
                     if error.status < 500 and error.code != "idempotency_in_progress":
                         break
                 self.retried += 1
-                await trio.sleep(0.1)
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
         self.refused.append(f"{name}: {last}")
         return None
 
