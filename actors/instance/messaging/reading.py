@@ -33,8 +33,11 @@ log = structlog.get_logger(__name__)
 
 MAX_STANZAS: Final = 64
 MAX_BYTES: Final = 1 << 20
-# Opening takes some hundred microseconds each; others get a turn in between.
+MAX_NAMED: Final = 2048
+"""Most messages that the receipts of a batch speak of: each is looked for while nobody else can write."""
+# Opening takes some hundred microseconds each, and what a hostile peer wrote much more; others get a turn in between.
 OPENED_AT_ONCE: Final = 8
+TURN_S: Final = 0.01
 # A stanza that tells both names of everybody needs one load, any other two.
 MAX_LOADS: Final = 4
 GATHERED: Final = frozenset({MessageReceived, MessageAcked, ReceiptReceived})
@@ -44,7 +47,7 @@ GATHERED: Final = frozenset({MessageReceived, MessageAcked, ReceiptReceived})
 class Reading:
     """The stanzas of one connection that are received and not committed."""
 
-    __slots__ = ("_bytes", "_events", "_host", "_repair", "_sending", "_shelf", "_typing", "own")
+    __slots__ = ("_bytes", "_events", "_host", "_named", "_repair", "_sending", "_shelf", "_typing", "own")
 
     def __init__(self, host: Host, shelf: KeyShelf, sending: Sending, repair: Repair, typing: Typing) -> None:
         self._host = host
@@ -54,23 +57,26 @@ class Reading:
         self._typing = typing
         self._events: list[Event] = []
         self._bytes = 0
+        self._named = 0
         self.own: Own | None = None
 
     def forget(self) -> None:
         """The connection is gone: whatever was not committed will be delivered again."""
         self._events.clear()
-        self._bytes = 0
+        self._bytes = self._named = 0
 
     def gather(self, event: Event) -> None:
         """Take one more stanza into the batch."""
         self._events.append(event)
         if isinstance(event, MessageReceived):
             self._bytes += event.size
+        elif isinstance(event, ReceiptReceived):
+            self._named += len(event.receipt.ids) + len(event.receipt.users)
 
     @property
     def is_full(self) -> bool:
         """Whether the batch is to be settled before anything else is read."""
-        return len(self._events) >= MAX_STANZAS or self._bytes >= MAX_BYTES
+        return len(self._events) >= MAX_STANZAS or self._bytes >= MAX_BYTES or self._named >= MAX_NAMED
 
     async def settle(self) -> None:
         """Commit the batch and answer it.
@@ -168,6 +174,7 @@ class Reading:
             if event.envelope is not None:
                 wanted |= wanted_for_opening(event.envelope, digest.own)
         known = set(await self._shelf.fill(digest.ring, wanted)) if wanted else set()
+        turn_ends_at = trio.current_time() + TURN_S
         for count, event in enumerate(received, 1):
             if event.envelope is None:
                 digest.poison(event.node, "envelope")
@@ -177,8 +184,9 @@ class Reading:
                     self._typing.push_name = event.envelope.push_name
                 known.update(opened.hashes)
                 await digest.opened(opened, event.node)
-            if count % OPENED_AT_ONCE == 0:
+            if count % OPENED_AT_ONCE == 0 or trio.current_time() >= turn_ends_at:
                 await trio.lowlevel.checkpoint()
+                turn_ends_at = trio.current_time() + TURN_S
 
     async def _open_one(self, envelope: Envelope, digest: Digest, known: set[bytes]) -> Opened:
         """Open one stanza, loading what only its opening shows to be needed."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from actors.instance import Limits
+from actors.instance.messaging import reading
 from tests.integration.actors.desks import Office, open_office
 from tests.unit.whatisup.protocol.messaging.parties import NOW_S, Device, Person, direct, entropy, two_people
 from whatisup.e2ee import SessionRecord, encrypt, pad, start_session
@@ -153,3 +157,47 @@ async def test_what_we_wrote_is_edited_and_deleted_by_us_alone(
             (row,) = await office.services.database.read(messages.by_wa_id, office.id, f"{kind}-{number}")
             assert row.body is not None
             assert row.body.get("kind", row.body["type"]) == expected
+
+
+async def test_receipts_for_many_messages_do_not_pile_up_into_one_unit(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    many = [f"3EB0{number}" for number in range(2000)]
+    messaging, taken = office.messaging, 0
+    for _ in range(10):
+        await messaging.gather(receipt("FIRST", people[2].lid, "", *many))
+        taken = max(taken, len(messaging.reading._events))
+    assert taken <= 1
+    assert len(office.line.transmitted) == 10 - len(messaging.reading._events)
+
+
+async def test_others_get_a_turn_while_what_takes_long_is_opened(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, _, mallory = people
+    real, turns = reading.open_message, 0
+    seen: list[int] = []
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        seen.append(turns)
+        ends_at = time.perf_counter() + 1.5 * reading.TURN_S
+        while time.perf_counter() < ends_at:  # as much arithmetic
+            pass
+        return real(*args, **kwargs)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    monkeypatch.setattr(reading, "open_message", slowly)
+    for number in range(reading.OPENED_AT_ONCE - 1):
+        words = Message(conversation=str(number))
+        await office.messaging.gather(written(mallory, ann.devices[1], words, f"SLOW{number}"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await office.messaging.reading.settle()
+        nursery.cancel_scope.cancel()
+    # Who is first in a round may be last in the next: at least every other message lets somebody else go on.
+    assert len(set(seen)) >= reading.OPENED_AT_ONCE // 2
