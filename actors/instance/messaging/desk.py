@@ -5,6 +5,8 @@ Rule: a batch is settled before anything else is looked at, so what happened is 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -72,9 +74,14 @@ class Messaging:
 
     async def heed(self, event: NotificationReceived | ReceiptReceived) -> None:
         """Deal with a notification or a retry receipt; one that cannot be dealt with deafens nobody."""
-        deal = self.notices.heed if isinstance(event, NotificationReceived) else self.resending.answer
+        if isinstance(event, NotificationReceived):
+            await self._deal(event, partial(self.notices.heed, event))
+        else:
+            await self._deal(event, partial(self.resending.answer, event))
+
+    async def _deal(self, event: NotificationReceived | ReceiptReceived, deal: Callable[[], Awaitable[None]]) -> None:
         try:
-            await deal(event)  # type: ignore[arg-type]  # each takes the kind that it was chosen for
+            await deal()
         except (Fenced, StoreUnavailable):
             raise
         except Exception as error:  # it would come again at every login
@@ -85,7 +92,8 @@ class Messaging:
         """Whoever asked for bundles gets them."""
         self.sending.bundles_answered(event)
         self.repair.bundles_answered(event)
-        await self.resending.bundles_answered(event)
+        for request, deal in self.resending.answered(event):
+            await self._deal(request, deal)
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -100,7 +108,8 @@ class Messaging:
         if self.typing.deadline <= now:
             await self.typing.end()
         if self.resending.deadline <= now:
-            await self.resending.run_due()
+            for request, deal in self.resending.due():
+                await self._deal(request, deal)
         if self.repair.deadline <= now:
             await self.repair.ask_phone()
         await self.sending.pump()

@@ -92,6 +92,7 @@ class Notices:
 
     async def _devices(self, notice: DevicesChanged, ring: Keyring, own: Own) -> list[Op]:
         ops = await self._learn(ring, notice.user, notice.lid, own)
+        self._sending.forget_bundles(notice.user, notice.lid)
         user = await self._canonical(ring, notice.user)
         name = (DEVICES, str(user))
         await self._shelf.fill(ring, Wanted(keys=frozenset({name})))
@@ -116,6 +117,7 @@ class Notices:
     async def _identity(self, notice: IdentityChanged, ring: Keyring, own: Own) -> list[Op]:
         ops = await self._learn(ring, notice.user, notice.lid, own)
         user = await self._canonical(ring, notice.user)
+        self._sending.forget_bundles(user, notice.user, notice.lid)
         await self._shelf.fill(ring, wanted_for_user(user, own, other=notice.lid))
         await self._shelf.fill(ring, wanted_for_user(user, own, ring, other=notice.lid))
         if forget_user(user, ring, own):

@@ -6,8 +6,10 @@ often one device may ask for one message, and how many resends one chat gets, is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeAlias
 
 import structlog
 import trio
@@ -41,16 +43,25 @@ MAX_WAITING_OF_USER: Final = 256
 """So that nobody who asks for everything keeps others from being answered."""
 MAX_CHATS: Final = 256
 BUNDLE_S: Final = 60.0
+ASK_AGAIN_S: Final = 30.0
+"""After that long the server is asked again for a bundle that it failed to give."""
+MAX_TRIES: Final = 5
 LIFETIME_MS: Final = 14 * 24 * 3600 * 1000
 
 
 @dataclass(slots=True)
 class Request:
-    """A retry receipt that waits: for the bundle of a device, or for its chat's budget."""
+    """A retry receipt that waits: for the bundle of a device, or for its chat's budget, which is paid once."""
 
     event: ReceiptReceived
     due_at: float
     device: Jid | None = None
+    is_paid: bool = False
+    tries: int = 0
+
+
+Deal: TypeAlias = tuple[ReceiptReceived, Callable[[], Awaitable[None]]]
+"""A retry receipt, and what answers it now."""
 
 
 class Resending:
@@ -75,13 +86,16 @@ class Resending:
         """When `run_due` wants to be called, in monotonic seconds."""
         return min((request.due_at for request in self._waiting), default=NEVER)
 
-    async def answer(self, event: ReceiptReceived, bundle: Bundle | None = None) -> None:
+    async def answer(self, event: ReceiptReceived) -> None:
         """Answer one retry receipt, now or as soon as it can be.
 
         Raises:
             Fenced, StoreUnavailable: as `Host.commit`.
         """
-        own, request = self.own, event.receipt.retry
+        await self._answer(Request(event, NEVER))
+
+    async def _answer(self, waiting: Request, bundle: Bundle | None = None) -> None:
+        event, own, request = waiting.event, self.own, waiting.event.receipt.retry
         if own is None or request is None:
             return
         kept = await self._host.services.database.read(
@@ -93,37 +107,46 @@ class Resending:
         ring = self._shelf.ring(own)
         await self._shelf.fill(ring, wanted_for_retry(event.receipt, own))
         await self._shelf.fill(ring, wanted_for_retry(event.receipt, own, ring))
-        if self._is_postponed(event, kept, ring, own, bundle):
+        if bundle is None and self._is_postponed(waiting, kept, ring, own):
             return
         message = Retained(kept.wa_id, Jid.parse(kept.chat), kept.message, kept.stanza_type, kept.edit, kept.unix_t)  # type: ignore[arg-type]  # the type was one of those words when it was kept
+        if bundle is not None:
+            self._note_recreated(requester(event.receipt))
         node = seal_retry(event.receipt, message, ring, own, bundle, entropy=self._host.services.entropy)
         await self._close(event, [] if node is None else [node], ring)
 
-    def _is_postponed(self, event: ReceiptReceived, kept: Kept, ring: Keyring, own: Own, bundle: Bundle | None) -> bool:
-        """Whether the answer has to wait: for the chat's budget, or for a bundle that was asked for just now.
+    def _is_postponed(self, waiting: Request, kept: Kept, ring: Keyring, own: Own) -> bool:
+        """Whether the answer has to wait: for the chat's budget, or for a bundle that is being asked for.
 
         The budget is paid before a bundle is asked for, so that nobody makes us ask without end.
         """
-        if bundle is not None:
-            return False
-        now = trio.current_time()
-        wait_s = self._budget(kept.chat, now).wait_s(now)
-        if wait_s > 0:
-            return self._wait(Request(event, now + wait_s))
-        self._budget(kept.chat, now).take(now)
+        now, who = trio.current_time(), requester(waiting.event.receipt)
+        if not waiting.is_paid:
+            wait_s = self._budget(kept.chat, now).wait_s(now)
+            if wait_s > 0:
+                return self._wait(replace(waiting, due_at=now + wait_s, device=None))
+            self._budget(kept.chat, now).take(now)
         unix_s = self._host.services.unix_ms() / 1000
-        recreated_at = self._recreated.get(requester(event.receipt))
-        device = needs_bundle(event.receipt, ring, own, recreated_at=recreated_at, now=unix_s)
+        receipt, recreated_at = waiting.event.receipt, self._recreated.get(who)
+        device = needs_bundle(receipt, ring, own, recreated_at=recreated_at, now=unix_s)
         if device is None or self._host.connection is None:
             return False
+        if all(other.device != device for other in self._waiting):
+            self._host.connection.fetch_bundles([device], now)
+        tries = waiting.tries + 1
+        return self._wait(replace(waiting, due_at=now + BUNDLE_S, device=device, is_paid=True, tries=tries))
+
+    def _note_recreated(self, device: Jid) -> None:
         if len(self._recreated) >= MAX_WAITING:
             self._recreated.clear()
-        self._recreated[requester(event.receipt)] = unix_s
-        self._host.connection.fetch_bundles([device], now)
-        return self._wait(Request(event, now + BUNDLE_S, device))
+        self._recreated[device] = self._host.services.unix_ms() / 1000
 
     def _wait(self, request: Request) -> bool:
-        user = requester(request.event.receipt).normalised
+        user, connection = requester(request.event.receipt).normalised, self._host.connection
+        if connection is not None:  # the rest of the server's queue need not wait as well
+            acks = tuple(node for node in request.event.replies if node.tag == "ack")
+            connection.send([node for node in request.event.replies if node.tag != "ack"], trio.current_time())
+            request = replace(request, event=replace(request.event, replies=acks))
         of_user = sum(requester(waiting.event.receipt).normalised == user for waiting in self._waiting)
         if len(self._waiting) >= MAX_WAITING or of_user >= MAX_WAITING_OF_USER:
             log.warning("message.resends_piled_up", instance_id=self._host.id)
@@ -160,29 +183,35 @@ class Resending:
             connection.transmit(event, now)
             await self._host.flush()
 
-    async def run_due(self) -> None:
-        """Answer what has waited long enough; who waits for a bundle that never came is to ask again."""
+    def due(self) -> list[Deal]:
+        """What has waited long enough; where a bundle never came, it is asked for again."""
         now = trio.current_time()
-        due = [request for request in self._waiting if request.due_at <= now]
-        self._waiting = [request for request in self._waiting if request.due_at > now]
-        for request in due:
-            if request.device is None:
-                await self.answer(request.event)
-            else:
-                await self._close(request.event, [])
+        due = self._take([request for request in self._waiting if request.due_at <= now])
+        if any(request.tries >= MAX_TRIES for request in due):  # not acked: it comes again at the next login
+            log.warning("message.resend_given_up", instance_id=self._host.id)
+        return [(request.event, partial(self._answer, request)) for request in due if request.tries < MAX_TRIES]
 
-    async def bundles_answered(self, event: BundlesAnswered) -> None:
-        """Answer what waited for one of these."""
-        found = dict(event.found)
-        asked = frozenset(event.asked)
-        ready = [request for request in self._waiting if request.device in asked]
-        self._waiting = [request for request in self._waiting if request.device not in asked]
+    def answered(self, event: BundlesAnswered) -> list[Deal]:
+        """What waited for these bundles; what the server failed to tell waits on, to ask again."""
+        ready = self._take([request for request in self._waiting if request.device in frozenset(event.asked)])
+        if event.failure is not None:
+            now = trio.current_time()
+            self._waiting += [replace(request, due_at=now + ASK_AGAIN_S, device=None) for request in ready]
+            return []
+        told, unused = frozenset(jid for jid, _ in event.found), dict(event.found)
+        deals: list[Deal] = []
         for request in ready:
-            bundle = found.get(request.device) if request.device is not None else None
-            if bundle is not None:
-                await self.answer(request.event, bundle)
-            else:
-                await self._close(request.event, [])
+            device = request.device
+            if device is None or device not in told:
+                deals.append((request.event, partial(self._close, request.event, [])))
+            else:  # a bundle opens one session, and whoever comes next writes in that
+                deals.append((request.event, partial(self._answer, request, unused.pop(device, None))))
+        return deals
+
+    def _take(self, requests: list[Request]) -> list[Request]:
+        taken = {id(request) for request in requests}
+        self._waiting = [request for request in self._waiting if id(request) not in taken]
+        return requests
 
 
 def _kept(conn: object, vault: object, instance_id: str, wa_id: str, device: str) -> Kept | None:
