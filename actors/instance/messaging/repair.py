@@ -6,6 +6,7 @@ with the process; what is kept here is only when to ask.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ import structlog
 import trio
 
 from actors.instance import auth
+from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.digest import Digest, Entry
 from actors.instance.messaging.drafts import Draughtsman
 from actors.instance.messaging.host import Host
@@ -22,7 +24,7 @@ from whatisup.protocol.content.ids import new_message_id
 from whatisup.protocol.content.peer import placeholder_resend_request
 from whatisup.protocol.events import BundlesAnswered
 from whatisup.protocol.messaging.answers import RetryAnswer, retry_count, wants_keys
-from whatisup.protocol.messaging.keyring import Own
+from whatisup.protocol.messaging.keyring import LID, Own
 from whatisup.protocol.messaging.opening import Verdict
 from whatisup.protocol.messaging.sealing import NoDevices, seal_peer, wanted_for_sealing, without_session
 from whatisup.protocol.prekeys import Bundle
@@ -54,11 +56,14 @@ class Wait:
 class Repair:
     """When our phone is asked for what nobody sent again."""
 
-    __slots__ = ("_asked_until", "_bundle", "_host", "_shelf", "_waiting", "own")
+    __slots__ = ("_asked_until", "_budget", "_bundle", "_host", "_shelf", "_waiting", "own")
 
     def __init__(self, host: Host, shelf: KeyShelf) -> None:
         self._host = host
         self._shelf = shelf
+        limits = host.services.limits[host.row.mode]
+        # Anybody can send what cannot be read, and each makes us write to our phone.
+        self._budget = Bucket(limits.resends_per_s, limits.resend_burst, trio.current_time())
         self._waiting: dict[_Key, Wait] = {}
         self._bundle: Bundle | None = None
         self._asked_until = -NEVER
@@ -151,14 +156,16 @@ class Repair:
         if connection is None or not connection.is_logged_in or connection.is_draining:
             return NEVER
         first = min((wait.due_at for wait in self._waiting.values()), default=NEVER)
-        return max(first, self._asked_until)
+        now = trio.current_time()
+        wait_s = self._budget.wait_s(now)
+        return max(first, self._asked_until, now + wait_s if wait_s > 0 else -NEVER)
 
     async def ask_phone(self) -> None:
         """Ask our phone for everything that is due."""
         now, connection, own = trio.current_time(), self._host.connection, self.own
         if connection is None or own is None or self.deadline > now:
             return
-        due = [(key, wait) for key, wait in self._waiting.items() if wait.due_at <= now]
+        due = [key for key, wait in self._waiting.items() if wait.due_at <= now]
         phone = own.pn.with_device(0)
         man = Draughtsman(self._host, self._shelf, own)
         await self._shelf.fill(man.ring, wanted_for_sealing([phone], own))
@@ -166,9 +173,23 @@ class Repair:
             self._asked_until = now + ANSWER_S
             connection.fetch_bundles([phone], now)
             return
-        for key, wait in due:
+        due = due[: self._budget.available(now, len(due))]
+        for key in due:
             del self._waiting[key]
-            await self._ask_for(man, own, wait.unread)
+        for unread in await self._still_unread(man, due):
+            if self._host.connection is connection:  # what was just sent may have shown that the socket is gone
+                self._budget.take(now)
+                await self._ask_for(man, own, unread)
+
+    async def _still_unread(self, man: Draughtsman, keys: Sequence[_Key]) -> list[Unread]:
+        """Look again: somebody may have sent it meanwhile, or its chat or author may be called by another name now."""
+        named = [(Jid.parse(chat), Jid.parse(author), wa_id) for chat, author, wa_id in keys]
+        await man.load(frozenset((LID, jid.user) for names in named for jid in names[:2] if jid.is_pn))
+        known = await self._host.services.database.read(
+            messages.unread, self._host.id, frozenset(wa_id for _, _, wa_id in named)
+        )
+        found = (known.get((str(man.ring.canonical(c)), str(man.ring.canonical(a)), wa_id)) for c, a, wa_id in named)
+        return [unread for unread in found if unread is not None]
 
     async def _ask_for(self, man: Draughtsman, own: Own, unread: Unread) -> None:
         now_ms, entropy = self._host.services.unix_ms(), self._host.services.entropy

@@ -21,6 +21,7 @@ from whatisup.protocol.prekeys import peer_bundle
 from whatisup.protocol.stanzas.enc import Enc
 from whatisup.protocol.stanzas.receipt import parse_receipt
 from whatisup.store import messages
+from whatisup.store.store import unix_ms
 from whatisup.wire import Node
 from whatisup.wire.message import Message, MessageKey, ProtocolMessage
 
@@ -201,3 +202,20 @@ async def test_others_get_a_turn_while_what_takes_long_is_opened(
         nursery.cancel_scope.cancel()
     # Who is first in a round may be last in the next: at least every other message lets somebody else go on.
     assert len(set(seen)) >= reading.OPENED_AT_ONCE // 2
+
+
+async def test_what_cannot_be_read_makes_us_ask_our_phone_within_a_budget(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    ann, _, mallory = people
+    for number in range(10):
+        attrs = {"id": f"GONE{number}", "from": mallory.lid, "t": str(unix_ms() // 1000), "type": "text"}
+        node = Node("message", attrs, (Node("unavailable"),))
+        await office.messaging.gather(MessageReceived(node, ann.devices[1].envelope(node), 100))
+    await office.messaging.reading.settle()
+    await office.messaging.run_due()
+    await office.answer_bundles(office.line.bundles_asked.pop(), ann)
+    for _ in range(3):
+        await office.messaging.run_due()
+    assert len(office.line.messages()) == 3
+    assert office.messaging.deadline > trio.current_time() + 60
