@@ -253,9 +253,9 @@ class Keyring:
     def learn(self, pn: Jid, lid: Jid) -> bool:
         """Keep that these two users are one and move what is loaded of theirs; whether that was news.
 
-        Another LID for a known number replaces it. Raises `KeyNotLoaded`.
+        Another LID for a known number replaces it. Nobody else has a name that is pinned. Raises `KeyNotLoaded`.
         """
-        if self._lids.get(pn.user) == lid.user:
+        if pn.user in self._lids or lid.user in self._pns:
             return False
         held = _text(self.get(LID, pn.user)), _text(self.get(PN, lid.user))
         if held == (lid.user, pn.user):

@@ -533,3 +533,14 @@ def test_our_own_companions_and_others_have_to_be_of_their_account() -> None:
             opened = receiver.open(Node("message", node.attrs, children), is_committed=False)
             assert (opened.verdict is Verdict.READ) is is_read
         assert receiver.open(node).verdict is Verdict.READ
+
+
+def test_nobody_is_known_under_a_name_of_ours() -> None:
+    ann, bob = devices()
+    enc = pairwise(ann, bob, HELLO)
+    for claims in (
+        {"from": ann.lid, "sender_pn": bob.person.pn},
+        {"from": ann.person.pn, "sender_lid": bob.person.lid},
+    ):
+        node = Node("message", {"id": "1", "t": str(NOW_S), "type": "text", **claims}, (enc_node(enc),))
+        assert bob.open(node, is_committed=False).learned == ()
