@@ -28,7 +28,7 @@ MAX_BODY: Final = 262_144
 """Most characters in all texts of a body together."""
 
 MAX_ID: Final = 128
-"""Longest message id in a body, in characters; a longer one is no id."""
+"""Longest message id in a body, in characters; a longer one, or one that is not printable ASCII, is no id."""
 
 MAX_MENTIONS: Final = 1_024
 MAX_CONTACTS: Final = 100
@@ -36,6 +36,7 @@ MAX_OPTIONS: Final = 100
 
 Body: TypeAlias = dict[str, Any]
 
+_WA_ID: Final = re.compile(r"[!-~]+")
 _WAID: Final = re.compile(r"waid=([0-9]{5,15})\b")
 
 
@@ -107,7 +108,7 @@ def unknown(name: str) -> Said:
 
 def read_key(key: MessageKey) -> Key | None:
     """Return the key, or `None` if it names no message."""
-    if not 0 < len(key.id) <= MAX_ID:
+    if len(key.id) > MAX_ID or _WA_ID.fullmatch(key.id) is None:
         return None
     return Key(key.id, key.fromMe, _jid(key.participant), _jid(key.remoteJid))
 
@@ -127,7 +128,7 @@ def _add_context(body: Body, value: Any, reader: Reader) -> None:
     if not value.HasField("contextInfo"):
         return
     context: ContextInfo = value.contextInfo
-    if 0 < len(context.stanzaId) <= MAX_ID:
+    if len(context.stanzaId) <= MAX_ID and _WA_ID.fullmatch(context.stanzaId):
         body["reply_to"] = {"wa_message_id": context.stanzaId, "from": _jid(context.participant)}
     if context.mentionedJid:
         mentioned = (_jid(text) for text in reader.items(context.mentionedJid, MAX_MENTIONS))

@@ -637,3 +637,12 @@ def test_copies_of_ours_read_as_what_was_sent():
     copy = wrap_device_sent(composed(TextBody("hi")), CHAT)
     content = read(copy, is_own=True, is_own_phone=True)
     assert (content.body, content.destination, content.secret) == ({"type": "text", "text": "hi"}, str(CHAT), SECRET)
+
+
+@pytest.mark.parametrize("wa_id", ["", "a\0b", "a b", "\u00e9", "x" * (describe.MAX_ID + 1)])
+def test_what_is_about_no_possible_message_is_unknown(wa_id: str) -> None:
+    key = MessageKey(id=wa_id, fromMe=True)
+    about = Message(protocolMessage=ProtocolMessage(type=ProtocolMessage.REVOKE, key=key))
+    for message in (Message(reactionMessage=ReactionMessage(key=key, text="x")), about):
+        content = normalise(message.SerializeToString(), is_own=False, is_own_phone=False)
+        assert content.target is None
