@@ -145,7 +145,9 @@ class InstanceActor:
         await self._work()
 
     def _next_deadline(self) -> float:
-        deadlines = [self.retry_at, self._connection_deadline(), self.messaging.deadline]
+        deadlines = [self.retry_at, self._connection_deadline()]
+        if self._may_work:
+            deadlines.append(self.messaging.deadline)
         if self.farewell is not None:
             deadlines.append(self.farewell.deadline)
         if self.desk.round_is_over:
@@ -263,9 +265,13 @@ class InstanceActor:
         except RemoteProtocolError as error:
             await self._reject(error)
 
+    @property
+    def _may_work(self) -> bool:
+        return self.connection is not None and self.connection.is_logged_in and self.farewell is None
+
     async def _work(self) -> None:
         """Do what messages ask for beside being read: the outbox, repairs, what has become due."""
-        if self.connection is not None and self.connection.is_logged_in and self.farewell is None:
+        if self._may_work:
             await self.messaging.run_due()
             await self.flush()
 

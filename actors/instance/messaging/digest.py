@@ -262,6 +262,9 @@ class Digest:
     async def _take_resent(self, content: Content, _opened: Opened) -> None:
         """Read what our phone found of messages that we could not read, unless they were read meanwhile."""
         found = read_placeholder_response(content.message).messages
+        # The phone may call people by either name; the rows are under one.
+        named = (text for one in found for text in (one.name.chat, one.name.participant) if text)
+        await self.load(Wanted(keys=frozenset(name for text in named for name in _names_of(text))))
         ids = frozenset(message.name.wa_id for message in found)
         pending = await self._host.services.database.read(messages.unread, self._host.id, ids)
         for message in found:
@@ -330,6 +333,15 @@ class Digest:
 
     def _canonical(self, jid: Jid) -> str:
         return str(self.ring.canonical(user_of(jid)))
+
+
+def _names_of(text: str) -> tuple[KeyName, ...]:
+    """What tells the other name of a user."""
+    try:
+        jid = Jid.parse(text)
+    except JidError:
+        return ()
+    return ((LID, jid.user),) if jid.is_pn else ((PN, jid.user),) if jid.is_lid else ()
 
 
 _Heed = Callable[[Digest, Content, Opened], Any]

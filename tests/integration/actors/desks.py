@@ -61,6 +61,9 @@ class Line:
     def issue_token(self, user: Jid, _unix_t: int, _now: float) -> None:
         self.tokens_issued.append(user)
 
+    def next_deadline(self) -> None:
+        pass
+
     def hold(self, _now: float) -> None:
         pass
 
