@@ -11,15 +11,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from api.schemas import hints
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_DEPTH = 16
 MAX_ECHO = 100
+NOTHING_LATER: Mapping[tuple[str, str], str] = {}
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`\Z")
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`\Z", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`\Z", re.DOTALL)
 _NO_SUCH_TAG = re.compile(r"Invalid value '(?P<tag>.*)'\Z", re.DOTALL)
+_NO_SUCH_VALUE = re.compile(r"Invalid enum value '(?P<value>.*)'\Z", re.DOTALL)
+_NO_MATCH = "Expected `str` matching regex"
 
 
 class Invalid(ValueError):
@@ -40,7 +45,7 @@ def parse_json(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _explain(error, kind) from None
+        raise _explain(error, kind, _as_it_came(raw)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not JSON: {error}", code="invalid_json") from None
     except RecursionError:
@@ -61,11 +66,19 @@ def parse_query(pairs: Iterable[tuple[str, str]], kind: type[T]) -> T:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _explain(error, kind) from None
+        raise _explain(error, kind, values) from None
 
 
-def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Invalid:
-    """Turn the decoder's sentence into a field and a remedy."""
+def _as_it_came(raw: bytes) -> Any:
+    """Read a body that was refused once more, for hints; None where what follows the mistake is no JSON at all."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], said: Any) -> Invalid:
+    """Turn the decoder's sentence into a field and a remedy; `said` is the request as it came."""
     if isinstance(error.__cause__, Invalid):
         return error.__cause__
     text = str(error)
@@ -73,26 +86,34 @@ def _explain(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
     path = at["path"] if at else ""
     what = text[: at.start()] if at else text
     if refused := _NO_SUCH_TAG.match(what):
-        return _no_such_tag(path, refused["tag"], getattr(kind, "LATER", {}))
+        return _no_such(path, refused["tag"], hints.variants_at(kind, path, said), getattr(kind, "LATER", {}))
+    if refused := _NO_SUCH_VALUE.match(what):
+        return _no_such(path, refused["value"], hints.values_at(kind, path, said))
     if missing := _MISSING.match(what):
         field = _join(path, missing["field"])
         return Invalid(f"`{field}` is required", field=field)
     if unknown := _UNKNOWN.match(what):
         field = _join(path, unknown["field"])[:MAX_ECHO]
-        known = "" if path else f"; known are {', '.join(kind.__struct_encode_fields__) or 'none'}"
+        fields = hints.fields_at(kind, path, said)
+        known = "" if fields is None else f"; known are {', '.join(fields) or 'none'}"
         return Invalid(f"`{field}` is not known here: remove it{known}", field=field)
+    if what.startswith(_NO_MATCH) and (wanted := hints.description_at(kind, path, said)):
+        what = f"it takes {wanted[:1].lower()}{wanted[1:].rstrip('.')}"
     sentence = what[:1].lower() + what[1:]
     if not path:
         return Invalid(f"the body is wrong: {sentence}"[:400])
     return Invalid(f"`{path}` is wrong: {sentence}"[:400], field=path)
 
 
-def _no_such_tag(path: str, tag: str, later: Mapping[tuple[str, str], str]) -> Invalid:
-    """Say of a variant that there is not whether it is meant to come; `later` maps field and variant to a code."""
-    code = later.get((path, tag))
+def _no_such(
+    path: str, value: str, known: Iterable[str], later: Mapping[tuple[str, str], str] = NOTHING_LATER
+) -> Invalid:
+    """Say of a value that there is not what there is, or that it is to come: `later` maps field and value to a code."""
+    code = later.get((path, value))
     if code is not None:
-        return Invalid(f"`{path}`: `{tag}` is not built yet", field=path, code=code)
-    return Invalid(f"`{path}` is wrong: there is no `{tag[:MAX_ECHO]}`", field=path)
+        return Invalid(f"`{path}`: `{value}` is not built yet", field=path, code=code)
+    there_are = f"; there are {', '.join(known)}" if known else ""
+    return Invalid(f"`{path}` is wrong: there is no `{value[:MAX_ECHO]}`{there_are}", field=path)
 
 
 def _join(path: str, name: str) -> str:

@@ -15,7 +15,11 @@ MAX_CURSOR = 200
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, description="A label for people; not unique.")]
 Metadata: TypeAlias = Annotated[dict[str, Any], Meta(description="Yours to fill: at most 16 KiB as JSON.")]
 PhoneNumber: TypeAlias = Annotated[
-    str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}$(?!\n)", description="International, digits; a leading + is forgiven.")
+    str,
+    Meta(
+        pattern=r"^\+?[1-9][0-9]{6,14}$(?!\n)",
+        description="An international number in digits; a leading + is forgiven.",
+    ),
 ]
 SandboxNumber: TypeAlias = Annotated[
     str, Meta(pattern=r"^999[0-9]{9}$(?!\n)", max_length=12, description="A sandbox number: 999 and nine more digits.")

@@ -24,7 +24,10 @@ def unix_ms(text: str) -> int:
     Raises:
         ValueError: it is no moment, says no zone, or lies before 1970.
     """
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write it as 2026-05-01T12:34:56Z") from None
     if moment.tzinfo is None:
         raise ValueError("say the zone, as in 2026-05-01T12:34:56Z")
     at = (moment - _EPOCH) // timedelta(milliseconds=1)

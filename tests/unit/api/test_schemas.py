@@ -112,6 +112,41 @@ def test_parse_json_says_of_media_that_it_is_to_come(kind: str) -> None:
     assert (refused.value.code, refused.value.field) == ("media_not_supported_yet", "body.type")
 
 
+@pytest.mark.parametrize(
+    ("raw", "kind", "hint"),
+    [
+        (b'{"to":"5511999999999","body":{"type":"txt"}}', SendMessage, "there are text, reaction, edit, revoke, "),
+        (
+            b'{"to":"1","body":{"type":"edit","message_id":"a","txt":1}}',
+            SendMessage,
+            "known are type, message_id, text",
+        ),
+        (
+            b'{"to":"1","body":{"type":"contact","contacts":[{"name":"a","vcard":"b"},{"tel":1}]}}',
+            SendMessage,
+            "known are name, phone_number, vcard",
+        ),
+        (b'{"to":"1","body":{"type":"text","text":"a","mentions":["a"]}}', SendMessage, "it takes digits, or the JID"),
+        (b'{"presence":"flying"}', SetPresenceRequest, "there are paused, recording, typing"),
+        (b'{"persona":"robot"}', CreateContact, "there are silent, echo"),
+        (b'{"number":"12"}', CreatePhone, "it takes a sandbox number: 999 and nine more digits"),
+        (b'{"phone_number":"12"}', PairCodeRequest, "it takes an international number in digits"),
+        (b'{"presence":"flying" and no JSON', SetPresenceRequest, "there are paused, recording, typing"),
+        (b'{"to":"1","body":{"type":"text","txt":1} and no JSON', SendMessage, "is not known here"),
+    ],
+)
+def test_parse_json_says_what_would_have_been_right(raw: bytes, kind: type[Request], hint: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_json(raw, kind)
+    assert hint in str(refused.value)
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-05-01"])
+def test_parse_query_shows_how_a_time_is_written(since: str) -> None:
+    with pytest.raises(Invalid, match="2026-05-01T12:34:56Z"):
+        parse_query([("since", since)], MessagesQuery)
+
+
 def test_parse_json_keeps_metadata_as_it_came() -> None:
     metadata: dict[str, Any] = {"a": [1, 2.5, None, True, {"é": "😀\n"}], "big": 2**63 - 1}
     body = parse_json(json.dumps({"name": "a", "metadata": metadata}).encode(), CreateInstance)

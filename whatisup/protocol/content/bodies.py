@@ -98,7 +98,9 @@ class ContactCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """One contact: a phone number from which a vCard is made, or a vCard."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    phone_number: Annotated[str, Meta(pattern=r"^\+?[0-9]{5,15}" + _END)] | None = None
+    phone_number: (
+        Annotated[str, Meta(pattern=r"^\+?[0-9]{5,15}" + _END, description="digits with the country code")] | None
+    ) = None
     vcard: Annotated[str, Meta(min_length=1, max_length=16_384)] | None = None
 
     def __post_init__(self) -> None:
