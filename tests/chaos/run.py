@@ -62,7 +62,7 @@ async def run(
 async def _tell(traffic: Traffic, stage: Stage, say: Callable[[str], None]) -> None:
     while True:
         await trio.sleep(SAID_EVERY_S)
-        say(f"{traffic.share:.0%} through, {stage.kills} kills")
+        say(f"{traffic.through} messages through each way, {stage.kills} kills")
 
 
 def _add_the_run(verdict: Verdict, stage: Stage, traffic: Traffic, mayhem: Mayhem) -> None:

@@ -1,7 +1,8 @@
 """Both sides write: the API takes messages until it says so, and contacts send bursts.
 
 Rule: within a chat one message after the other, each with its own Idempotency-Key, asked again until the answer is
-definite; so the order in which the API accepted is known. Neither side runs far ahead of what has arrived.
+definite; so the order in which the API accepted is known. Neither direction runs far ahead of what has arrived, nor of
+the other: each harm is to meet both.
 """
 
 from __future__ import annotations
@@ -52,19 +53,23 @@ class Traffic:
     # --- how far ------------------------------------------------------------------------------------------------
 
     @property
-    def share(self) -> float:
-        """Which share of everything is through."""
-        total = 2 * self.stage.plan.options.messages
-        return (sum(map(len, self.accepted.values())) - self._waiting + self._ingested) / total
+    def taken(self) -> int:
+        """How many messages the API has accepted."""
+        return sum(map(len, self.accepted.values()))
+
+    @property
+    def through(self) -> int:
+        """How many messages are through, in the direction that is behind."""
+        return min(self.taken - self._waiting, self._ingested)
 
     async def reached(self, share: float) -> None:
-        """Wait until that share is through."""
-        while self.share < share:
+        """Wait until that share of the messages is through, each way."""
+        while self.through < share * self.stage.plan.options.messages:
             await self._changed.wait()
 
     async def _room(self, *, outbound: bool) -> None:
-        limit = AHEAD * len(self.stage.pairs)
-        while (self._waiting if outbound else self.begun - self._ingested) > limit:
+        limit = min(AHEAD * len(self.stage.pairs), self.stage.plan.options.messages // 8)
+        while (self.taken if outbound else self.begun) - self.through > limit:
             await self._changed.wait()
 
     async def watch(self) -> None:
