@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from actors.instance.messaging.host import Host
-from actors.instance.messaging.names import forms, identity_of, named, user_of
+from actors.instance.messaging.names import forms, identity_changed, identity_of, named, user_of
 from actors.instance.messaging.ring import KeyShelf
 from whatisup.crypto import AuthenticationFailed
 from whatisup.jid import LID_SERVER, PN_SERVER, Jid, JidError
@@ -152,7 +152,7 @@ class Digest:
         if opened.hashes:
             self.add(RememberCiphertexts(opened.hashes, now_ms + CIPHERTEXT_LIFETIME_MS))
         if opened.identity_changed is not None:
-            self.add(self._identity_changed(opened.identity_changed, now_ms))
+            self.add(identity_changed(self.ring, opened.identity_changed, now_ms))
             self.ring.delete(*devices_key(self.ring.canonical(user_of(opened.identity_changed))))
         entry = Entry(opened, identity_of(self.ring, self.own, opened.envelope))
         self._answers.append(entry)
@@ -165,11 +165,6 @@ class Digest:
             await self._ingest(entry, content, opened.plaintext_hash, now_ms)
         elif opened.verdict is Verdict.SILENT:
             await self._heed(content, opened)
-
-    def _identity_changed(self, device: Jid, now_ms: int) -> Op:
-        _, phone, lid = forms(self.ring, user_of(device))
-        data = {"phone": phone, "lid": lid, "device": device.device}
-        return AppendEvent("contact.identity_changed", data, now_ms)
 
     async def _ingest(self, entry: Entry, content: Content, digest: bytes, now_ms: int) -> None:
         envelope, identity = entry.opened.envelope, entry.identity

@@ -8,7 +8,7 @@ from __future__ import annotations
 from whatisup.jid import Jid
 from whatisup.protocol.messaging.keyring import KeyNotLoaded, Keyring, Own
 from whatisup.protocol.stanzas.message import Envelope
-from whatisup.store import Identity
+from whatisup.store import AppendEvent, Identity
 
 
 def user_of(jid: Jid) -> Jid:
@@ -43,3 +43,9 @@ def named(ring: Keyring, wa_id: str, chat: Jid, author: Jid) -> Identity:
     chat_text, chat_phone, chat_lid = forms(ring, chat)
     author_text, author_phone, author_lid = forms(ring, author)
     return Identity(wa_id, chat_text, author_text, chat_phone, chat_lid, author_phone, author_lid)
+
+
+def identity_changed(ring: Keyring, device: Jid, now_ms: int) -> AppendEvent:
+    """What is told when a device (0: the phone, or all of a user's) has another key than we knew."""
+    _, phone, lid = forms(ring, user_of(device))
+    return AppendEvent("contact.identity_changed", {"phone": phone, "lid": lid, "device": device.device}, now_ms)

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from actors.instance.messaging.host import Host
-from actors.instance.messaging.names import forms, user_of
+from actors.instance.messaging.names import identity_changed, user_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from actors.instance.messaging.sending import Sending
 from whatisup.errors import RemoteProtocolError
@@ -121,9 +121,7 @@ class Notices:
         await self._shelf.fill(ring, wanted_for_user(user, own, other=notice.lid))
         await self._shelf.fill(ring, wanted_for_user(user, own, ring, other=notice.lid))
         if forget_user(user, ring, own):
-            _, phone, lid = forms(ring, user)
-            data = {"phone": phone, "lid": lid, "device": 0}
-            ops.append(AppendEvent("contact.identity_changed", data, self._host.services.unix_ms()))
+            ops.append(identity_changed(ring, user, self._host.services.unix_ms()))
         return ops
 
     async def _tokens(self, notice: TokensReceived, ring: Keyring, own: Own) -> list[Op]:

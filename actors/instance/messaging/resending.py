@@ -16,11 +16,11 @@ import trio
 
 from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.host import Host
-from actors.instance.messaging.names import user_of
+from actors.instance.messaging.names import identity_changed, user_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from whatisup.jid import Jid
 from whatisup.protocol.events import BundlesAnswered, ReceiptReceived
-from whatisup.protocol.messaging.keyring import Keyring, Own
+from whatisup.protocol.messaging.keyring import IDENTITY, Keyring, Own
 from whatisup.protocol.messaging.resending import (
     Retained,
     needs_bundle,
@@ -112,8 +112,12 @@ class Resending:
         message = Retained(kept.wa_id, Jid.parse(kept.chat), kept.message, kept.stanza_type, kept.edit, kept.unix_t)  # type: ignore[arg-type]  # the type was one of those words when it was kept
         if bundle is not None:
             self._note_recreated(requester(event.receipt))
+        device = requester(event.receipt)
+        known = _identity_of(device, ring)
         node = seal_retry(event.receipt, message, ring, own, bundle, entropy=self._host.services.entropy)
-        await self._close(event, [] if node is None else [node], ring)
+        is_renewed = known is not None and known != _identity_of(device, ring)
+        renewed = [identity_changed(ring, device, self._host.services.unix_ms())] if is_renewed else []
+        await self._close(event, [] if node is None else [node], ring, *renewed)
 
     def _is_postponed(self, waiting: Request, kept: Kept, ring: Keyring, own: Own) -> bool:
         """Whether the answer has to wait: for the chat's budget, or for a bundle that is being asked for.
@@ -162,11 +166,11 @@ class Resending:
             self._budgets[chat] = Bucket(limits.resends_per_s, limits.resend_burst, now)
         return self._budgets[chat]
 
-    async def _close(self, event: ReceiptReceived, nodes: list[Node], ring: Keyring | None = None) -> None:
+    async def _close(self, event: ReceiptReceived, nodes: list[Node], ring: Keyring | None = None, *told: Op) -> None:
         """Commit, send the resend if there is one, and ack the receipt."""
         receipt = event.receipt
         now_ms = self._host.services.unix_ms()
-        ops: list[Op] = []
+        ops: list[Op] = [*told]
         if receipt.retry is not None:
             # Who asks for a message again proves that the server took it: that one, and of that chat.
             is_ours = self.own is not None and self.own.is_own(receipt.source)
@@ -212,6 +216,11 @@ class Resending:
         taken = {id(request) for request in requests}
         self._waiting = [request for request in self._waiting if id(request) not in taken]
         return requests
+
+
+def _identity_of(device: Jid, ring: Keyring) -> bytes | None:
+    """The key that we know a device by, under either name of its user."""
+    return ring.get(IDENTITY, ring.settle(device)) if (device.is_pn or device.is_lid) and not device.agent else None
 
 
 def _kept(conn: object, vault: object, instance_id: str, wa_id: str, device: str) -> Kept | None:

@@ -22,7 +22,7 @@ from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.bundles import Bundles
 from actors.instance.messaging.drafts import Draughtsman, Plan, Plans
 from actors.instance.messaging.host import Host
-from actors.instance.messaging.names import user_of
+from actors.instance.messaging.names import identity_changed, user_of
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from actors.instance.messaging.waits import Question, Waits
@@ -310,8 +310,10 @@ class Sending:
         sealed: Sequence[tuple[OutboxItem, Draft, Sealed]],
         ops: Sequence[Op],
     ) -> None:
-        changes = man.ring.take_changes()
-        every: list[Op] = [*ops, *ops_of(changes)]
+        changes, now_ms = man.ring.take_changes(), self._host.services.unix_ms()
+        renewed = dict.fromkeys(device for _, _, done in sealed for device in done.identity_changed)
+        told = [identity_changed(man.ring, device, now_ms) for device in renewed]
+        every: list[Op] = [*ops, *told, *ops_of(changes)]
         if sealed:
             every.append(SealMessages(tuple(_sealed_row(*one) for one in sealed)))
         if not every:

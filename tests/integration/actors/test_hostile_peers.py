@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from whatisup.jid import Jid
 from whatisup.protocol.events import BundlesAnswered, MessageReceived, ReceiptReceived
 from whatisup.protocol.prekeys import peer_bundle
 from whatisup.protocol.stanzas.enc import Enc
-from whatisup.protocol.stanzas.receipt import parse_receipt
-from whatisup.store import messages
+from whatisup.protocol.stanzas.receipt import RetryRequest, parse_receipt
+from whatisup.store import events, messages
 from whatisup.store.store import unix_ms
 from whatisup.wire import Node
 from whatisup.wire.message import Message, MessageKey, ProtocolMessage
@@ -219,3 +221,31 @@ async def test_what_cannot_be_read_makes_us_ask_our_phone_within_a_budget(
         await office.messaging.run_due()
     assert len(office.line.messages()) == 3
     assert office.messaging.deadline > trio.current_time() + 60
+
+
+def reinstalled(person: Person) -> Device:
+    """The phone of a person as the server would forge it, or as it is after a new installation: with another key."""
+    other = Person(person.digits, person.lid_digits)
+    other.add(0)
+    return other.devices[0]
+
+
+async def renewals(office: Office) -> list[dict[str, Any]]:
+    found = await office.services.database.read(
+        partial(events.page, customer_id=office.row.customer_id, mode=office.row.mode, after=0, limit=100)
+    )
+    return [dict(event.data or {}) for event in found if event.type == "contact.identity_changed"]
+
+
+async def test_nobody_gets_a_message_anew_under_another_key_without_our_telling(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    bob = people[1]
+    await send(office, "SECRET", bob, *people)
+    phone = reinstalled(bob)
+    own = phone.own
+    asked = retry("SECRET", bob.lid)
+    request = RetryRequest("SECRET", 1, NOW_S, 7, own.identity.registration_id, phone.bundle())
+    await office.messaging.heed(dataclasses.replace(asked, receipt=dataclasses.replace(asked.receipt, retry=request)))
+    assert len(office.line.ids()) == 2
+    assert await renewals(office) == [{"phone": bob.digits, "lid": bob.lid_digits, "device": 0}]
