@@ -28,8 +28,9 @@ WINDOWS = 3
 """How many windows are calm, and how many disturbed."""
 ENDLESS = 1_000_000
 
-OTHERS_PER_S = 1.0
-OTHERS_EACH = 20
+OTHERS_PER_S = {"in": 1.0, "out": 0.4}
+"""What each of the others has, by direction: well below what would fill the gateway, or there is no calm."""
+OTHERS_S = 20.0
 BURSTS = 3
 BURST = {"in": 400, "out": 100}
 """How many messages one instance gets, or is asked to send, at once, by direction."""
@@ -188,22 +189,23 @@ async def bursty(busy: Busy, direction: str) -> Bursty:
     """All instances but one have traffic at a modest rate; that one, now and then, has a burst."""
     noisy, others = busy.pairs[0], busy.pairs[1:]
     mark, posts, spans, noise = busy.rows.mark(), Posts(busy), Spans(), Posts(busy)
-    is_in = direction == "in"
+    is_in, rate = direction == "in", OTHERS_PER_S[direction]
+    each = round(rate * OTHERS_S)
 
     async def keep_busy(pair: Pair) -> None:
         if is_in:
-            await busy.people.burst(pair.contact, BurstRequest(pair.number, OTHERS_EACH, OTHERS_PER_S))
+            await busy.people.burst(pair.contact, BurstRequest(pair.number, each, rate))
         else:
-            await posts.paced(pair, OTHERS_PER_S, OTHERS_EACH)
+            await posts.paced(pair, rate, each)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(apart, others, OTHERS_PER_S, keep_busy))
+        nursery.start_soon(partial(apart, others, rate, keep_busy))
         for _ in range(BURSTS):
             await trio.sleep(PAUSE_S)
             begun_at = unix_ms()
             await (_burst_in(busy, noisy) if is_in else _burst_out(busy, noisy, noise))
             spans.add(begun_at, unix_ms(), BURST[direction])
-    wanted = OTHERS_EACH * len(others) + BURSTS * BURST[direction]
+    wanted = each * len(others) + BURSTS * BURST[direction]
     count = busy.rows.ingested if is_in else busy.rows.delivered
     await busy.until(lambda: count(mark) >= wanted, FLOW_S, f"{wanted} messages are through")
     passages = await (arrivals(busy, mark) if is_in else deliveries(busy, posts.begun_at))
