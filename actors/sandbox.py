@@ -143,6 +143,10 @@ class SandboxClient:
         """Let a phone send something; its log of what it sent says when it has."""
         return await self._post(f"{_account(number)}/messages", request, control.MessageQueued)
 
+    async def post(self, number: str, request: control.PostRequest) -> control.MessageQueued:
+        """Let a phone write to many: a group, its status, a broadcast list, a newsletter."""
+        return await self._post(f"{_account(number)}/posts", request, control.MessageQueued)
+
     async def reply(self, number: str, request: control.ReplyRequest) -> control.MessageQueued:
         """Let a phone answer a message with a text that quotes it."""
         return await self._post(f"{_account(number)}/replies", request, control.MessageQueued)

@@ -22,12 +22,19 @@ TOKEN_VARIABLE: Final = "WHATISUP_SANDBOX_TOKEN"  # noqa: S105 -- the name of a 
 MAX_BODY: Final = 64 * 1024
 """Largest request body in bytes; a larger one is answered 413."""
 
-Number: TypeAlias = Annotated[str, Meta(pattern="^[0-9]{7,15}$", description="a phone number, digits only")]
+Number: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{7,15}$(?!\n)", description="a phone number, digits only")]
 DeviceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=98, description="a companion's device number")]
 Code: TypeAlias = Annotated[int, Meta(ge=100, le=999)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
-MessageId: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="a message's id")]
-Tenant: TypeAlias = Annotated[str, Meta(pattern="^[!-~]{1,64}$", description="whom the account belongs to")]
+MessageId: TypeAlias = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="a message's id")]
+Tenant: TypeAlias = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="whom the account belongs to")]
+ManyChat: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^([0-9-]{1,40}@g\.us|[0-9]{1,20}@(broadcast|newsletter)|status@broadcast)$(?!\n)",
+        description="the address of a group, the status, a broadcast list or a newsletter",
+    ),
+]
 
 MAX_PAGE: Final = 1000
 """Most rows of a log that are shown at once."""
@@ -191,7 +198,7 @@ class FaultParams(_Request, frozen=True):
         Annotated[
             str,
             Meta(
-                pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,10}$",
+                pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,10}$(?!\n)",
                 description="failure-405: only clients older than this version",
             ),
         ]
@@ -340,6 +347,22 @@ class MessageRequest(_Request, frozen=True):
     id: MessageId | None = None
 
 
+class PostRequest(_Request, frozen=True):
+    """Let a phone write a text to many: into a group, as a status, to a broadcast list or into a newsletter.
+
+    `chat` says which: `...@g.us`, `status@broadcast`, `...@broadcast` or `...@newsletter`. From then on the members,
+    and the phone, are those who belong to it; status and lists are the phone's own. With `keys` `withheld` the phone
+    acts as if everybody had its key for the group, or the status: the message that handed it over got lost. `id` is the
+    message's; without it the phone makes one.
+    """
+
+    chat: ManyChat
+    members: Annotated[list[Number], Meta(max_length=1024)]
+    text: Annotated[str, Meta(min_length=1, max_length=65_536)]
+    keys: Literal["given", "withheld"] = "given"
+    id: MessageId | None = None
+
+
 class ReplyRequest(_Request, frozen=True):
     """Answer a message of a chat with a text that quotes it."""
 
@@ -422,9 +445,10 @@ class ReceivedMessage(_Reply, frozen=True):
     """One ciphertext that reached a phone, and what became of it.
 
     `verdict` is `read`, `duplicate` (the very ciphertext was read before) or `undecryptable` (`reason` says why). An
-    `id` that is `read` twice was encrypted twice. `number`, `lid` and `device` are the sender's; `chat` is the number
-    of the person whom the chat is with; `is_own`: a companion of this very account sent it. `t` is the message's time
-    in unix seconds, `at` when it was read in unix ms, `count` how often it was asked for again.
+    `id` that is `read` twice was encrypted twice; but a group's key that came along is a row of its own, of no kind.
+    `number`, `lid` and `device` are the sender's; `chat` is the number of the person whom the chat is with, or the JID
+    of a group; `is_own`: a companion of this very account sent it. `t` is the message's time in unix seconds, `at` when
+    it was read in unix ms, `count` how often it was asked for again.
     """
 
     position: int
@@ -467,7 +491,8 @@ class Receipt(_Reply, frozen=True):
 class SentMessage(_Reply, frozen=True):
     """A message that a phone was told to send. `acked_at` (unix ms) and `t` (unix s) are there once the server took it.
 
-    `error` is the code with which the server refused it, `failure` why it was never sent.
+    `to` is a number, or the JID of a group. `error` is the code with which the server refused it, `failure` why it was
+    never sent.
     """
 
     position: int

@@ -46,6 +46,10 @@ async def _send_message(api: PeopleApi, params: Params, request: control.Message
     return control.MessageQueued(api.people.send(number, request.to, request.body, request.id))
 
 
+async def _post(api: PeopleApi, params: Params, request: control.PostRequest) -> control.MessageQueued:
+    return control.MessageQueued(api.people.post(api.account(params).number, request))
+
+
 async def _reply(api: PeopleApi, params: Params, request: control.ReplyRequest) -> control.MessageQueued:
     body = {"type": "text", "text": request.text, "reply_to": request.message_id}
     return await _send_message(api, params, control.MessageRequest(request.to, body))
@@ -115,6 +119,16 @@ PEOPLE_ROUTES: Final = (
         "Let the phone send something",
         _send_message,
         request=control.MessageRequest,
+        reply=control.MessageQueued,
+        status=202,
+        refusals=(404, 409, 429),
+    ),
+    Route(
+        "POST",
+        f"{_ACCOUNT}/posts",
+        "Let the phone write to many: a group, its status, a broadcast list, a newsletter",
+        _post,
+        request=control.PostRequest,
         reply=control.MessageQueued,
         status=202,
         refusals=(404, 409, 429),

@@ -16,7 +16,7 @@ from typing import Final
 
 from whatisup.control import Switch
 from whatisup.jid import BROADCAST_SERVER, GROUP_SERVER, NEWSLETTER_SERVER
-from whatisup.protocol.stanzas.message import Enc, build_delivery
+from whatisup.protocol.stanzas.message import Enc, Outgoing, build_delivery
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import account_of, devices_of, hash_of
 from whatisup.sandbox.hub import Hub
@@ -53,10 +53,9 @@ def post(hub: Hub, posting: Posting) -> Accepted:
     members = hub.circles.members(posting.account, posting.message.to)
     _check(posting, members)
     is_group = posting.message.to.server == GROUP_SERVER
-    as_lid = is_group or any(jid.is_lid for jid, _ in posting.message.participants) or _asks_by_lid(posting)
     message = replace(bare(posting.message), addressing_mode=LID_MODE if is_group else None)
     theirs = posting.message.phash
-    posting = replace(posting, message=message, as_lid=as_lid)
+    posting = replace(posting, message=message, as_lid=is_group or not _names_numbers(posting.message))
     posting = _spread(hub, posting, members)
     ours = hash_of(hub.state, members, as_lid=True) if is_group else None
     return Accepted(posting.t, ours if theirs is not None and theirs != ours else None)
@@ -73,8 +72,9 @@ def _check(posting: Posting, members: list[Account]) -> None:
         raise Refusal(OTHER_ADDRESSING)
 
 
-def _asks_by_lid(posting: Posting) -> bool:
-    return posting.message.participant is not None and posting.message.participant.is_lid
+def _names_numbers(message: Outgoing) -> bool:
+    named = [message.participant, *(jid for jid, _ in message.participants)]
+    return any(jid is not None and jid.is_pn for jid in named)
 
 
 def _spread(hub: Hub, posting: Posting, members: list[Account]) -> Posting:

@@ -14,6 +14,7 @@ from whatisup.protocol.content import ids, peer
 from whatisup.protocol.content.normalise import Content
 from whatisup.protocol.stanzas.message import Envelope, Outgoing, build_message
 from whatisup.sandbox.people.turn import Turn
+from whatisup.sandbox.spreading import SERVERS
 from whatisup.wire.message import AppStateSyncKeyFingerprint, HistorySyncType
 
 APP_STATE: Final = "app_state"
@@ -77,14 +78,22 @@ def answer_peer(turn: Turn, envelope: Envelope, device: Jid, content: Content) -
 
 
 def _remembered(turn: Turn, name: peer.MessageName) -> peer.ResentMessage | None:
-    try:
-        chat = turn.person(Jid.parse(name.chat))
-    except JidError:
-        return None
-    known = None if chat is None else turn.logs.known(turn.number, chat.number, name.wa_id)
+    known = None if (chat := _chat(turn, name.chat)) is None else turn.logs.known(turn.number, chat, name.wa_id)
     if known is None:
         return None
     author = turn.hub.state.account(known.author)
     as_we_name_it = peer.MessageName(name.chat, known.author == turn.number, name.wa_id, name.participant)
     push_name = None if author is None else author.name
     return peer.ResentMessage(as_we_name_it, known.message, known.t, push_name, known.secret)
+
+
+def _chat(turn: Turn, name: str) -> str | None:
+    """What this phone's logs call a chat: a number, or the JID of one of many."""
+    try:
+        jid = Jid.parse(name)
+    except JidError:
+        return None
+    if jid.server in SERVERS:
+        return name
+    person = turn.person(jid)
+    return None if person is None else person.number

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 import trio
+from msgspec import structs
 
 from whatisup import control
 from whatisup.errors import E2eeError, RemoteProtocolError
@@ -25,13 +26,14 @@ from whatisup.protocol.stanzas.presence import (
 from whatisup.protocol.stanzas.receipt import READ, build_receipt
 from whatisup.sandbox.accounts import Account, Companion
 from whatisup.sandbox.hub import Hub
-from whatisup.sandbox.people import mishaps, peer, reading, renewal, writing
+from whatisup.sandbox.people import mishaps, peer, posts, reading, renewal, writing
 from whatisup.sandbox.people.bursts import Bursts, text_body
 from whatisup.sandbox.people.logs import Logs
 from whatisup.sandbox.people.ratchets import Ratchets
 from whatisup.sandbox.people.tables import Desk, Keys, PhoneSettings, Work, create_tables
 from whatisup.sandbox.people.tasks import (
     GreetTask,
+    PostTask,
     ReadTask,
     RenewTask,
     SendTask,
@@ -194,6 +196,14 @@ class People:
         with self._hub.state.writing():
             return self._write(number, to, body, message_id)
 
+    def post(self, number: str, request: control.PostRequest) -> str:
+        """Let a phone write to many; return the message's id. Raises `Refused`."""
+        for member in request.members:
+            self._peer(number, member)
+        task = PostTask("", tuple(request.members), request.keys == "given")
+        with self._hub.state.writing():
+            return self._write(number, request.chat, text_body(request.text), request.id, task)
+
     def read(self, number: str, chat: str, message_ids: Sequence[str]) -> None:
         """Let a phone's owner look at a chat. Raises `Refused`."""
         self._peer(number, chat)
@@ -257,11 +267,13 @@ class People:
             raise Refused(429, "phone_busy", "the phone has more to do than it can remember")
         self._ring()
 
-    def _write(self, number: str, to: str, body: dict[str, Any], message_id: str | None = None) -> str:
+    def _write(
+        self, number: str, to: str, body: dict[str, Any], message_id: str | None = None, task: PostTask | None = None
+    ) -> str:
         new_id = message_id or ids.new_message_id(self._hub.unix, number, self._entropy)
         if not self._logs.draft(number, new_id, to, str(body["type"]), body, self._hub.unix_ms):
             raise Refused(409, "id_taken", "the phone has used that id before")
-        self._add(number, SendTask(new_id))
+        self._add(number, SendTask(new_id) if task is None else structs.replace(task, id=new_id))
         return new_id
 
     def _write_text(self, number: str, to: str, text: str) -> None:
@@ -273,6 +285,10 @@ class People:
 
 def _send(turn: Turn, task: SendTask) -> None:
     writing.send(turn, task.id)
+
+
+def _post(turn: Turn, task: PostTask) -> None:
+    posts.send(turn, task)
 
 
 def _read(turn: Turn, task: ReadTask) -> None:
@@ -301,6 +317,7 @@ def _renew(turn: Turn, task: RenewTask) -> None:
 _Doing: TypeAlias = Callable[[Turn, Any], None]
 _TASKS: Final[dict[type, _Doing]] = {
     SendTask: _send,
+    PostTask: _post,
     ReadTask: _read,
     TypingTask: _type,
     GreetTask: _greet,

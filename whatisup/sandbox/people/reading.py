@@ -24,7 +24,7 @@ from whatisup.protocol.stanzas.notification import DevicesChanged, IdentityChang
 from whatisup.protocol.stanzas.receipt import build_receipt, build_retry_receipt, parse_receipt
 from whatisup.sandbox import phone
 from whatisup.sandbox.accounts import Account
-from whatisup.sandbox.people import mishaps, peer, persona, writing
+from whatisup.sandbox.people import mishaps, peer, persona, sender_keys, writing
 from whatisup.sandbox.people.logs import Arrival, Verdict
 from whatisup.sandbox.people.turn import Turn
 from whatisup.wire import Node
@@ -34,6 +34,8 @@ MAX_RETRIES: Final = 5
 
 ASKED: Final = "asked"
 """How often this phone asked for a message again, by id and device (a decimal number)."""
+
+_OF_MANY: Final = frozenset({ChatKind.GROUP, ChatKind.STATUS, ChatKind.BROADCAST})
 
 # What a receipt of others says about a message of this phone, as the log shows it.
 _SHOWN: Final = {
@@ -58,6 +60,10 @@ class _Letter:
         """The sending device, by hidden id."""
         return self.author.lid_jid.with_device(self.envelope.sender.device)
 
+    def is_last(self, enc: Enc) -> bool:
+        """Whether that is the ciphertext of the content: one before it only hands over a key, and is not answered."""
+        return enc.kind == self.envelope.encs[-1].kind
+
 
 def take(turn: Turn, node: Node) -> None:
     """Let a phone take a stanza. Raises `RemoteProtocolError` for one that it cannot read."""
@@ -76,6 +82,8 @@ def take(turn: Turn, node: Node) -> None:
 def _take_message(turn: Turn, node: Node) -> None:
     own = turn.account
     envelope = parse_envelope(node, own_pn=own.pn_jid, own_lid=own.lid_jid)
+    if envelope.kind is ChatKind.NEWSLETTER:
+        return  # not encrypted, and nobody's
     author = turn.person(envelope.sender)
     if author is None:
         raise RemoteProtocolError("a message of somebody who does not exist")
@@ -95,7 +103,8 @@ def _take_enc(turn: Turn, letter: _Letter, enc: Enc) -> None:
     sha256 = hashlib.sha256(enc.ciphertext).digest()
     if turn.logs.was_read(turn.number, sha256):
         turn.logs.add(turn.number, _arrival(turn, letter, sha256, Verdict.DUPLICATE, count=enc.count))
-        _confirm(turn, letter.envelope)
+        if letter.is_last(enc):
+            _confirm(turn, letter.envelope)
         return
     enc = mishaps.before_reading(turn, letter.device, enc)
     if mishaps.strikes(turn, mishaps.SIMULTANEOUS):
@@ -114,9 +123,17 @@ def _take_enc(turn: Turn, letter: _Letter, enc: Enc) -> None:
 
 
 def _content(turn: Turn, letter: _Letter, enc: Enc) -> Content:
-    plain = turn.ratchets.read(letter.device, enc)
-    content = normalise(plain.plaintext, is_own=letter.envelope.is_from_me, is_own_phone=False)
+    plaintext = _plaintext(turn, letter, enc)
+    content = normalise(plaintext, is_own=letter.envelope.is_from_me, is_own_phone=False)
+    if content.skdm is not None and content.skdm[0] == str(letter.envelope.source):
+        sender_keys.learn(turn, letter.envelope.source, letter.device, content.skdm[1])
     return _revealed(turn, letter, content) if content.addon is not None else content
+
+
+def _plaintext(turn: Turn, letter: _Letter, enc: Enc) -> bytes:
+    if enc.kind == "skmsg" and letter.envelope.kind in _OF_MANY:
+        return sender_keys.read(turn, letter.envelope.source, letter.device, enc)
+    return turn.ratchets.read(letter.device, enc).plaintext
 
 
 def _revealed(turn: Turn, letter: _Letter, content: Content) -> Content:
@@ -149,7 +166,8 @@ def _read(turn: Turn, letter: _Letter, sha256: bytes, content: Content, enc: Enc
         turn.number,
         replace(arrival, kind=content.kind, body=content.body, message=content.message, secret=content.secret),
     )
-    _confirm(turn, envelope)
+    if letter.is_last(enc):
+        _confirm(turn, envelope)
     if envelope.kind is ChatKind.PEER:
         peer.answer_peer(turn, envelope, letter.device, content)
     elif is_first and envelope.kind is ChatKind.USER and not envelope.is_from_me:
@@ -178,7 +196,7 @@ def _unreadable(
     count = 0 if enc is None else enc.count
     arrival = _arrival(turn, letter, sha256, Verdict.UNDECRYPTABLE, count=count)
     turn.logs.add(turn.number, replace(arrival, reason=reason))
-    if enc is not None:
+    if enc is not None and letter.is_last(enc):
         asked = _asked(turn, letter) or count
         if asked < MAX_RETRIES:
             _ask_again(turn, letter, asked + 1, retry_code)

@@ -13,6 +13,7 @@ from whatisup.protocol.stanzas.notification import build_identity_change
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import devices_of
 from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, OWN, SESSION, SPENT
+from whatisup.sandbox.people.sender_keys import GIVEN, MEMBER_KEY, SENDER_KEY
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.posting import hand_over
 
@@ -28,7 +29,7 @@ def renew(turn: Turn) -> Account:
             (pair.private + pair.public, registration_id, number),
         )
         hub.state.forget_cached()
-        turn.keys.clear(SESSION, IDENTITY, BORROWED, SPENT, OWN)
+        turn.keys.clear(SESSION, IDENTITY, BORROWED, SPENT, OWN, SENDER_KEY, GIVEN, MEMBER_KEY)
     for companion in hub.state.companions(number):
         hub.unlink(companion)
     for lid in told:

@@ -17,6 +17,17 @@ class SendTask(Struct, frozen=True, array_like=True, tag="send"):
     id: str
 
 
+class PostTask(Struct, frozen=True, array_like=True, tag="post"):
+    """Send the drafted message of that id to many: to these accounts, who belong to its chat from now on.
+
+    Without `gives_keys` the phone acts as if they all had its key.
+    """
+
+    id: str
+    members: tuple[str, ...]
+    gives_keys: bool = True
+
+
 class ReadTask(Struct, frozen=True, array_like=True, tag="read"):
     """Look at a chat (a number): at these messages, or at all that are unseen."""
 
@@ -41,7 +52,7 @@ class RenewTask(Struct, frozen=True, array_like=True, tag="renew"):
     """Take new keys."""
 
 
-Task: TypeAlias = SendTask | ReadTask | TypingTask | GreetTask | RenewTask
+Task: TypeAlias = SendTask | PostTask | ReadTask | TypingTask | GreetTask | RenewTask
 
 _DECODER = msgspec.msgpack.Decoder(Task)
 _ENCODER = msgspec.msgpack.Encoder()

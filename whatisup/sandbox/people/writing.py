@@ -14,18 +14,19 @@ from typing import Any, Final
 import msgspec
 
 from whatisup.errors import E2eeError, LocalProtocolError, RemoteProtocolError
-from whatisup.jid import Jid
+from whatisup.jid import GROUP_SERVER, Jid
 from whatisup.protocol.content.bodies import Body, parse_body, target_of
-from whatisup.protocol.content.compose import Composed, Target, compose, wrap_device_sent
+from whatisup.protocol.content.compose import Composed, Target, add_skdm, compose, wrap_device_sent
 from whatisup.protocol.content.secrets import UseCase, seal_addon
 from whatisup.protocol.stanzas.ack import parse_message_ack
 from whatisup.protocol.stanzas.message import Enc, Outgoing, build_message
 from whatisup.protocol.stanzas.receipt import Receipt, RetryRequest
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import jid_of
-from whatisup.sandbox.people import mishaps
+from whatisup.sandbox.people import mishaps, sender_keys
 from whatisup.sandbox.people.logs import Sent
 from whatisup.sandbox.people.turn import Turn
+from whatisup.sandbox.spreading import LID_MODE
 from whatisup.wire import message as proto
 
 MAX_RESENDS: Final = 5
@@ -34,7 +35,7 @@ MAX_RESENDS: Final = 5
 VOTE: Final = "poll_vote"
 
 
-class _Shape(msgspec.Struct, array_like=True, frozen=True):
+class Shape(msgspec.Struct, array_like=True, frozen=True):
     """How a sent message's stanza looks, for when it is sent again."""
 
     type: str
@@ -132,7 +133,7 @@ def _send(turn: Turn, letter: _Letter) -> None:
     copy = wrap_device_sent(composed.message, to)
     own = tuple((device, copy) for device in turn.devices(turn.account))
     mishaps.before_writing(turn, [device for device, _ in others])
-    written = [(device, _written(turn, device, plain)) for device, plain in (*others, *own)]
+    written = [(device, encrypted_for(turn, device, plain)) for device, plain in (*others, *own)]
     participants = [(device, _dressed(enc, composed)) for device, enc in written if enc is not None]
     stanza = Outgoing(
         id=letter.id,
@@ -143,10 +144,10 @@ def _send(turn: Turn, letter: _Letter) -> None:
         participants=tuple((_named(turn, device, letter), enc) for device, enc in participants),
         meta=composed.meta,
     )
-    shape = _Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
+    shape = Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
     kept = msgspec.json.encode(shape)
     turn.logs.sealed(turn.number, letter.id, turn.hub.unix, composed.message, kept, composed.secret)
-    _note_ack(turn, letter.id, stanza)
+    note_ack(turn, letter.id, stanza)
 
 
 def _named(turn: Turn, device: Jid, letter: _Letter) -> Jid:
@@ -154,14 +155,18 @@ def _named(turn: Turn, device: Jid, letter: _Letter) -> Jid:
     return jid_of(account, device.device, as_lid=letter.as_lid)
 
 
-def _note_ack(turn: Turn, message_id: str, stanza: Outgoing) -> None:
+def note_ack(turn: Turn, message_id: str, stanza: Outgoing) -> bool:
+    """Hand a message to the server and keep its word on it; return whether that took it."""
     answer = turn.submit(build_message(stanza))
-    if answer is not None:
-        ack = parse_message_ack(answer)
-        turn.logs.acked(turn.number, message_id, turn.hub.unix_ms, ack.unix_t, ack.error)
+    if answer is None:
+        return False
+    ack = parse_message_ack(answer)
+    turn.logs.acked(turn.number, message_id, turn.hub.unix_ms, ack.unix_t, ack.error)
+    return ack.error is None
 
 
-def _written(turn: Turn, device: Jid, plaintext: bytes) -> Enc | None:
+def encrypted_for(turn: Turn, device: Jid, plaintext: bytes) -> Enc | None:
+    """Encrypt for a device, None where that cannot be done."""
     try:
         return turn.write(device, plaintext)
     except E2eeError:
@@ -169,7 +174,7 @@ def _written(turn: Turn, device: Jid, plaintext: bytes) -> Enc | None:
         return None
 
 
-def _dressed(enc: Enc, shape: Composed | _Shape) -> Enc:
+def _dressed(enc: Enc, shape: Composed | Shape) -> Enc:
     return replace(enc, mediatype=shape.mediatype, hide=shape.hide)
 
 
@@ -186,29 +191,47 @@ def resend(turn: Turn, receipt: Receipt, request: RetryRequest) -> None:
     sent = turn.logs.sent_one(turn.number, request.wa_id)
     if person is None or sent is None or sent.message is None or sent.stanza is None:
         return
-    if person.number not in (sent.chat, turn.number):
+    if not _is_for(turn, sent, person):
         return
     device = person.lid_jid.with_device(asking.device)
     times = turn.logs.receipt(turn.number, sent.id, person.number, asking.device, "retry", turn.hub.unix_ms)
     if times > MAX_RESENDS or not _renewed(turn, device, request):
         return
-    shape = msgspec.json.decode(sent.stanza, type=_Shape)
+    shape = msgspec.json.decode(sent.stanza, type=Shape)
+    answer = _to_many if turn.hub.state.account(sent.chat) is None else _to_one
+    stanza = answer(turn, sent, asking, device, sent.message)
+    if stanza is not None and stanza.direct is not None:
+        direct = replace(_dressed(stanza.direct, shape), count=request.count)
+        turn.submit(build_message(replace(stanza, type=shape.type, edit=shape.edit, direct=direct)))
+
+
+def _is_for(turn: Turn, sent: Sent, person: Account) -> bool:
+    if person.number in (sent.chat, turn.number):
+        return True
+    is_of_many = turn.hub.state.account(sent.chat) is None
+    return is_of_many and person in turn.hub.circles.members(turn.account, Jid.parse(sent.chat))
+
+
+def _to_one(turn: Turn, sent: Sent, asking: Jid, device: Jid, message: bytes) -> Outgoing | None:
     chat = turn.hub.state.account(sent.chat)
-    is_copy = person.number == turn.number and chat is not None
-    plaintext = wrap_device_sent(sent.message, chat.lid_jid) if is_copy and chat is not None else sent.message
+    is_copy = device.user == turn.account.lid and chat is not None
+    plaintext = wrap_device_sent(message, chat.lid_jid) if is_copy and chat is not None else message
     enc = turn.write(device, plaintext)
-    if enc is not None:
-        stanza = Outgoing(
-            id=sent.id,
-            to=asking,
-            type=shape.type,
-            edit=shape.edit,
-            direct=replace(_dressed(enc, shape), count=request.count),
-            unix_t=sent.t,
-            recipient=chat.lid_jid if is_copy and chat is not None else None,
-            device_fanout=False,
-        )
-        turn.submit(build_message(stanza))
+    recipient = chat.lid_jid if is_copy and chat is not None else None
+    if enc is None:
+        return None
+    return Outgoing(id=sent.id, to=asking, type="", direct=enc, unix_t=sent.t, recipient=recipient, device_fanout=False)
+
+
+def _to_many(turn: Turn, sent: Sent, asking: Jid, device: Jid, message: bytes) -> Outgoing | None:
+    """What one of many could not read goes to its device alone, with our key where there is one."""
+    chat = Jid.parse(sent.chat)
+    key = sender_keys.distribution(turn, chat)
+    enc = turn.write(device, message if key is None else add_skdm(message, sent.chat, key))
+    mode = LID_MODE if chat.server == GROUP_SERVER else None
+    if enc is None:
+        return None
+    return Outgoing(id=sent.id, to=chat, type="", participant=asking, direct=enc, unix_t=sent.t, addressing_mode=mode)
 
 
 def _renewed(turn: Turn, device: Jid, request: RetryRequest) -> bool:
