@@ -6,6 +6,7 @@ subscriber pages from the store after its own cursor, and a wake-up that it miss
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,8 @@ class Bus:
 
     def __init__(self) -> None:
         self._subscriptions: dict[tuple[str, Mode], set[Subscription]] = {}
+        self.told: Counter[tuple[Mode, str]] = Counter()
+        """How many events of each mode and name were committed since the process started."""
 
     @property
     def subscribers(self) -> int:
@@ -44,7 +47,9 @@ class Bus:
         return sum(len(group) for group in self._subscriptions.values())
 
     def publish(self, events: Iterable[Event]) -> None:
-        """Wake everybody who may read one of these committed events."""
+        """Count committed events, and wake everybody who may read one of them."""
+        events = tuple(events)
+        self.told.update((event.mode, event.type) for event in events)
         for key in {(event.customer_id, event.mode) for event in events}:
             for subscription in self._subscriptions.get(key, ()):
                 subscription.ring()

@@ -6,7 +6,7 @@ Rule: a label never holds a phone number, an id or anything else a customer chos
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,11 +14,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from actors.system import System
 from whatisup.lifecycle import State
 from whatisup.store import Mode
+from whatisup.store.message_records import Stage
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
 Sessions = Mapping[tuple[Mode, State], int]
+Outbox = Mapping[str, int]
 
 
 class Metrics:
@@ -34,32 +36,36 @@ class Metrics:
         """Count an answered request; methods that do not exist share one label, so that nobody can add more."""
         self._requests.labels(method if method in METHODS else "other", route or "none", str(status)).inc()
 
-    def render(self, system: System, sessions: Sessions) -> bytes:
-        """Write all numbers in the text format."""
+    def render(self, system: System, sessions: Sessions | None, outbox: Outbox | None) -> bytes:
+        """Write all numbers in the text format; what the store could not tell (None) is left out."""
         registry = CollectorRegistry()
-        registry.register(_Snapshot(system, sessions))
+        registry.register(_Snapshot(system, sessions, outbox))
         return generate_latest(self._registry) + generate_latest(registry)
 
 
 class _Snapshot:
     """The system's numbers at one moment."""
 
-    def __init__(self, system: System, sessions: Sessions) -> None:
+    def __init__(self, system: System, sessions: Sessions | None, outbox: Outbox | None) -> None:
         self._system = system
         self._sessions = sessions
+        self._outbox = outbox
 
     def collect(self) -> Iterable[Metric]:
         """Give every metric family with its samples."""
-        yield self._by_mode_and_status()
+        if self._sessions is not None:
+            yield _by_mode_and_status(self._sessions)
+        if self._outbox is not None:
+            yield _by_stage(self._outbox)
+        yield self._events()
         yield from self._fleet()
         yield from self._writer()
         yield from self._loop()
 
-    def _by_mode_and_status(self) -> Metric:
-        family = GaugeMetricFamily("whatisup_sessions", "Instances by mode and status.", labels=("mode", "status"))
-        for mode in Mode:
-            for state in State:
-                family.add_metric((mode.value, state.value), self._sessions.get((mode, state), 0))
+    def _events(self) -> Metric:
+        family = CounterMetricFamily("whatisup_events", "Events committed, by mode and name.", labels=("mode", "event"))
+        for (mode, name), count in self._system.bus.told.items():
+            family.add_metric((mode.value, name), count)
         return family
 
     def _fleet(self) -> Iterable[Metric]:
@@ -100,3 +106,18 @@ class _Snapshot:
                 "whatisup_heartbeat_age_seconds", "Since the last complete heartbeat.", health.heartbeat_age_s
             )
         yield CounterMetricFamily("whatisup_clock_jumps", "Times the wall clock was set.", health.clock_jumps)
+
+
+def _by_mode_and_status(sessions: Sessions) -> Metric:
+    family = GaugeMetricFamily("whatisup_sessions", "Instances by mode and status.", labels=("mode", "status"))
+    for mode in Mode:
+        for state in State:
+            family.add_metric((mode.value, state.value), sessions.get((mode, state), 0))
+    return family
+
+
+def _by_stage(outbox: Outbox) -> Metric:
+    family = GaugeMetricFamily("whatisup_outbox_messages", "Accepted messages that wait, by stage.", labels=("stage",))
+    for stage in get_args(Stage):
+        family.add_metric((stage,), outbox.get(stage, 0))
+    return family

@@ -11,6 +11,7 @@ from quart import Response
 from api.routes import ENDPOINTS
 from tests.integration.api.front import OPERATOR_TOKEN, Front, refusal
 from whatisup.errors import StoreUnavailable
+from whatisup.store import Mode
 
 LOOPBACK = {"client": ("127.0.0.1", 50_000)}
 STRANGER = {"client": ("203.0.113.9", 50_000)}
@@ -52,6 +53,10 @@ async def test_readiness_is_503_when_the_database_is_gone(front: Front, monkeypa
     answer = await get(front, "/readyz", LOOPBACK)
     body = await answer.get_json()
     assert (answer.status_code, body["status"], body["checks"]["database"]["ok"]) == (503, "unhealthy", False)
+    numbers = await (await get(front, "/metrics", LOOPBACK)).get_data(as_text=True)
+    assert "whatisup_writer_queue" in numbers
+    assert "whatisup_sessions" not in numbers, "what is not known is not 0"
+    assert "whatisup_outbox" not in numbers
     refused = await alice.ask("GET", "/v1/instances")
     assert await refusal(refused) == (503, "store_unavailable")
     assert b"postgres" not in await refused.get_data()
@@ -76,9 +81,12 @@ async def test_metrics_count_and_name_nobody(front: Front) -> None:
     alice = await front.holder()
     instance_id = await alice.create()
     await front.client.open("/v1/instances/5511999999999", method="FROBNICATE")
+    front.edge.system.bus.told[Mode.TEST, "message.sent"] += 2
     text = await (await get(front, "/metrics", LOOPBACK)).get_data(as_text=True)
     assert 'whatisup_sessions{mode="test",status="pending"} 1.0' in text
     assert 'route="/v1/instances",status="201"} 1.0' in text
+    assert 'whatisup_outbox_messages{stage="queued"} 0.0' in text
+    assert 'whatisup_events_total{event="message.sent",mode="test"} 2.0' in text
     for family in ("commits_total", "writer_queue", "writer_lag_seconds", "event_streams", "event_loop_lag_seconds"):
         assert f"\nwhatisup_{family} " in text
     for name in (instance_id, alice.customer_id, "5511999999999", "FROBNICATE"):

@@ -49,6 +49,13 @@ async def test_ring_all_wakes_everybody(autojump_clock: trio.testing.MockClock) 
         assert [await is_rung(one), await is_rung(two)] == [True, True]
 
 
+def test_publish_counts_what_was_told() -> None:
+    bus = Bus()
+    bus.publish(event("a") for _ in range(2))
+    bus.publish([event("b", Mode.LIVE)])
+    assert bus.told == {(Mode.TEST, "instance.status"): 2, (Mode.LIVE, "instance.status"): 1}
+
+
 def test_a_subscription_that_ended_is_forgotten() -> None:
     bus = Bus()
     with bus.subscribe("a", Mode.TEST):
