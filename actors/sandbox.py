@@ -96,6 +96,10 @@ class SandboxClient:
         """Return one account with its devices."""
         return await self._get(_account(number), control.Account)
 
+    async def adopt(self, number: str, tenant: str) -> control.Account:
+        """Give an account a tenant; refused if it has another one."""
+        return await self._post(f"{_account(number)}/tenant", control.TenantRequest(tenant), control.Account)
+
     async def scan(self, number: str, qr: str) -> control.Linked:
         """Let the phone scan a QR's text; returns when the companion is linked."""
         return await self._post(f"{_account(number)}/scan", control.ScanRequest(qr), control.Linked, LINK_S)

@@ -142,6 +142,12 @@ class AccountRequest(_Request, frozen=True):
     persona: Persona = Persona.SILENT
 
 
+class TenantRequest(_Request, frozen=True):
+    """Say whom an account belongs to that belongs to nobody."""
+
+    tenant: Tenant
+
+
 class ScanRequest(_Request, frozen=True):
     """Let the phone scan a QR: the raw text a companion shows."""
 

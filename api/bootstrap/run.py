@@ -24,7 +24,7 @@ from actors.system import System
 from actors.writer import Writer
 from api.app import create_app
 from api.bootstrap.first_run import FirstKeys, make_first_keys
-from api.bootstrap.sandboxes import ChildSandbox, ExternalSandbox, endpoints, make_sandbox
+from api.bootstrap.sandboxes import ChildSandbox, ExternalSandbox, adopt_phones, endpoints, make_sandbox
 from api.bootstrap.server import ServerConfig
 from api.routes.edge import Edge, wall_clock_ms
 from whatisup.errors import StoreUnavailable, WhatIsUpError
@@ -164,6 +164,8 @@ async def _run_neighbours(graph: Graph, stop: trio.Event, task_status: Status) -
             await neighbours.start(graph.sandbox.child.run)
             with trio.move_on_after(SANDBOX_READY_S):
                 await _unless(stop, graph.sandbox.child.ready.wait)
+        if graph.sandbox is not None:
+            neighbours.start_soon(adopt_phones, graph.sandbox, graph.database)
         await _run_instances(graph, stop, task_status)
         neighbours.cancel_scope.cancel()
 

@@ -12,13 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import structlog
+
 from actors.instance import Endpoint
 from actors.sandbox import SandboxChild, SandboxClient
 from api.routes.edge import Sandbox
-from whatisup.errors import SettingsError
+from whatisup.errors import CommandRefused, SettingsError, StoreError
 from whatisup.settings import Settings
-from whatisup.store import Mode
+from whatisup.store import Database, Mode, phones
 from whatisup.store.location import SqliteFile, locate
+
+log = structlog.get_logger(__name__)
 
 
 class ExternalSandbox:
@@ -83,6 +87,21 @@ def make_sandbox(settings: Settings, *, is_wanted: bool) -> ExternalSandbox | Ch
         return None
     token = settings.sandbox_token or secrets.token_urlsafe(32)
     return ChildSandbox(SandboxChild(_command(state_file(settings)), token), token)
+
+
+async def adopt_phones(sandbox: ExternalSandbox | ChildSandbox, database: Database) -> None:
+    """Tell the sandbox whose its phones are where it does not know, since tenants see only their own.
+
+    Older releases did not say. What cannot be told now is told at the next start.
+    """
+    try:
+        nobodys = [account.number for account in await sandbox.client.accounts() if account.tenant is None]
+        owners = await database.read(phones.owners) if nobodys else {}
+        for number in nobodys:
+            if number in owners:
+                await sandbox.client.adopt(number, owners[number])
+    except (CommandRefused, StoreError) as error:
+        log.warning("sandbox.phones_not_adopted", cause=type(error).__name__)
 
 
 def _trusting(ca_file: str | None) -> ssl.SSLContext:

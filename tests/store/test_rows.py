@@ -213,6 +213,7 @@ def test_number_belongs_to_who_made_it(world: World) -> None:
     assert world.store.call(claim, world.customer.id, number, NOW)
     assert not world.store.call(claim, other.id, number, NOW)
     assert world.store.read(phones.owner, number) == world.customer.id
+    assert world.store.read(phones.owners) == {number: world.customer.id}
     assert world.store.read(phones.get, number, other.id) is None
     assert [phone.number for phone in world.store.read(phones.list_by_customer, world.customer.id)] == [number]
     assert world.store.read(phones.list_by_customer, other.id) == []

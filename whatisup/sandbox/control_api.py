@@ -201,6 +201,15 @@ async def _get_account(api: ControlApi, params: Params, request: None) -> contro
     return api.account_view(api.account(params))
 
 
+async def _set_tenant(api: ControlApi, params: Params, request: control.TenantRequest) -> control.Account:
+    number = api.account(params).number
+    api.server.hub.state.adopt(number, request.tenant)
+    account = api.account(params)
+    if account.tenant != request.tenant:
+        raise Refused(409, "has_tenant", f"{number} belongs to somebody else")
+    return api.account_view(account)
+
+
 async def _scan(api: ControlApi, params: Params, request: control.ScanRequest) -> control.Linked:
     companion = await api.server.pairing.scan(api.account(params), request.qr).wait(LINK_S)
     return control.Linked(companion.number, companion.device)
@@ -290,6 +299,15 @@ ROUTES: Final = (
         refusals=(409,),
     ),
     Route("GET", _ACCOUNT, "One account with its devices", _get_account, reply=control.Account, refusals=(404,)),
+    Route(
+        "POST",
+        f"{_ACCOUNT}/tenant",
+        "Give an account that has no tenant one",
+        _set_tenant,
+        request=control.TenantRequest,
+        reply=control.Account,
+        refusals=(404, 409),
+    ),
     Route(
         "POST",
         f"{_ACCOUNT}/scan",

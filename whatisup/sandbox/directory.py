@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from whatisup.jid import Jid
-from whatisup.sandbox.accounts import Account, Companion, device_hash
+from whatisup.sandbox.accounts import Account, device_hash
 from whatisup.sandbox.ports import PHONE, Device
 from whatisup.sandbox.state import State
 
@@ -22,11 +22,6 @@ def account_of(state: State, jid: Jid, asker: Account) -> Account | None:
     else:
         return None
     return found if found is not None and found.tenant == asker.tenant else None
-
-
-def companion_of(state: State, device: Device) -> Companion | None:
-    """Return a companion, None for a phone or a device that does not exist."""
-    return None if device.device == PHONE else state.companion(*device)
 
 
 def devices_of(state: State, account: Account) -> list[Device]:

@@ -232,6 +232,12 @@ class State:
             cursor.execute("UPDATE accounts SET name = ? WHERE number = ?", (name, number))
             self.forget_cached()
 
+    def adopt(self, number: str, tenant: str) -> None:
+        """Give an account a tenant, if it has none."""
+        with self.writing() as cursor:
+            cursor.execute("UPDATE accounts SET tenant = ? WHERE number = ? AND tenant IS NULL", (tenant, number))
+            self.forget_cached()
+
     def next_key_index(self, number: str) -> int:
         """Use up the account's next key index; none is ever used twice, whatever becomes of the link."""
         return self._use_up("next_key_index", number)

@@ -34,6 +34,11 @@ def list_by_customer(conn: Connection, _vault: Vault | None, customer_id: str, l
     return [Phone(row.number, row.customer_id, row.created_at) for row in conn.execute(query.limit(limit))]
 
 
+def owners(conn: Connection, _vault: Vault | None) -> dict[str, str]:
+    """Every number, and the id of the customer it exists for."""
+    return {row.number: row.customer_id for row in conn.execute(select(phones.c.number, phones.c.customer_id))}
+
+
 def owner(conn: Connection, _vault: Vault | None, number: str) -> str | None:
     """The id of the customer a number exists for, or None."""
     return conn.execute(select(phones.c.customer_id).where(phones.c.number == number)).scalar_one_or_none()

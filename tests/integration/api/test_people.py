@@ -7,7 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
+from actors.sandbox import SandboxRefused
+from api.bootstrap.sandboxes import ExternalSandbox, adopt_phones
 from tests.integration.api.front import WAIT_S, Front, Holder, Json
+from whatisup import control
+from whatisup.store import phones
 
 CONTACTS = "/v1/sandbox/contacts"
 
@@ -55,6 +59,23 @@ async def test_person_is_made_listed_and_changed(paired_front: Front) -> None:
     assert (await alice.call("GET", path))["is_online"] is False
     taken = await alice.refused("POST", CONTACTS, {"number": made["number"]})
     assert taken == (409, "phone_exists")
+
+
+async def test_phone_of_an_older_release_meets_the_people_of_its_customer(paired_front: Front) -> None:
+    alice, bob, sandbox = await paired_front.holder(), await paired_front.holder("bob"), paired_front.edge.sandbox
+    assert isinstance(sandbox, ExternalSandbox)
+    old, lost = (await sandbox.client.create_account()).number, (await sandbox.client.create_account()).number
+    assert await paired_front.write(phones.claim, alice.customer_id, old, 1)
+    friend, stranger = await person(alice, "Ada"), await person(bob, "Grace")
+    hello = {"to": friend, "body": {"type": "text", "text": "hello"}}
+    assert await alice.refused("POST", f"{CONTACTS}/{old}/messages", hello) == (409, "sandbox_refused")
+    await adopt_phones(sandbox, paired_front.database)
+    await say(alice, old, friend, "hello")
+    await until(log(alice, friend), 1)
+    to_bob = control.MessageRequest(stranger, {"type": "text", "text": "hello"})
+    with pytest.raises(SandboxRefused, match="there is no account"):
+        await sandbox.client.send_message(old, to_bob)
+    assert (await sandbox.client.account(lost)).tenant is None, "nobody is known to have it"
 
 
 async def test_person_is_a_phone_and_the_other_way_round(paired_front: Front) -> None:

@@ -120,6 +120,16 @@ async def test_people_of_another_tenant_do_not_exist(client: SandboxClient) -> N
     assert await refused(client.burst(EVE, control.BurstRequest(ADA, 1))) == (404, "unknown_number")
 
 
+async def test_account_of_nobody_is_given_to_one_tenant(client: SandboxClient) -> None:
+    await client.create_account(EVE, tenant="cust_1")
+    assert await refused(client.send_message(EVE, text(ADA, "hello"))) == (404, "unknown_number")
+    assert (await client.adopt(ADA, "cust_1")).tenant == "cust_1"
+    assert (await client.adopt(ADA, "cust_1")).tenant == "cust_1"
+    assert await refused(client.adopt(ADA, "cust_2")) == (409, "has_tenant")
+    await client.send_message(EVE, text(ADA, "hello"))
+    await until(lambda: client.received(ADA), bool)
+
+
 async def test_new_keys_are_taken_and_talk_goes_on(client: SandboxClient) -> None:
     await client.send_message(ADA, text(BOB, "one"))
     await until(lambda: client.received(BOB), bool)
