@@ -243,7 +243,8 @@ class Logs:
         """Return a message of a chat that this phone has read or written."""
         row = self._db.execute(
             "SELECT id, chat, author, t, as_lid, message, secret FROM people_received"
-            " WHERE number = ? AND id = ? AND chat = ? AND message IS NOT NULL ORDER BY position LIMIT 1",
+            " WHERE number = ? AND id = ? AND chat = ? AND message IS NOT NULL AND kind <> ''"
+            " ORDER BY position LIMIT 1",
             (number, message_id, chat),
         ).fetchone()
         row = (

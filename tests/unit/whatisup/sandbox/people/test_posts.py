@@ -129,6 +129,13 @@ def test_broken_group_message_comes_again(town: Town, device: Companion) -> None
     assert device.texts() == ["broken on the way"]
 
 
+def test_phone_remembers_of_a_group_what_was_said_and_not_the_key(town: Town) -> None:
+    sent = post(town, BOB, "hello all")
+    known = town.turn(EVE).logs.known(EVE, GROUP, sent)
+    assert known is not None
+    assert b"hello all" in known.message
+
+
 def test_phone_writes_into_a_group_and_its_companion_hears_of_it(town: Town, device: Companion) -> None:
     sent = post(town, ADA, "from my phone", members=[BOB])
     together(town, device)
