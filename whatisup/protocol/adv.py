@@ -135,6 +135,14 @@ def verify_device(reply: bytes, companion_identity: bytes, account_public: bytes
     return signed.SerializeToString()
 
 
+def names_account(signed_identity: bytes) -> bool:
+    """Whether a serialized ADVSignedDeviceIdentity says of which account it is, as it need not to whoever knows."""
+    try:
+        return bool(proto.parse(proto.ADVSignedDeviceIdentity, signed_identity).accountSignatureKey)
+    except RemoteProtocolError:
+        return True  # garbage proves nothing
+
+
 def is_device_of(signed_identity: bytes, device_identity: bytes, account_key: bytes | None) -> bool:
     """Whether a serialized ADVSignedDeviceIdentity binds a device's identity (32 bytes) to an account, both ways.
 

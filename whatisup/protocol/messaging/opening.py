@@ -26,7 +26,7 @@ from whatisup.e2ee import (
 )
 from whatisup.errors import E2eeError, InvalidKey, OldCounter, RemoteProtocolError
 from whatisup.jid import Jid
-from whatisup.protocol.adv import is_device_of
+from whatisup.protocol.adv import is_device_of, names_account
 from whatisup.protocol.content.ids import plaintext_hash
 from whatisup.protocol.content.normalise import Content, merge, normalise
 from whatisup.protocol.messaging.keyring import (
@@ -279,7 +279,7 @@ def _belongs(identity: bytes, envelope: Envelope, own: Own) -> bool:
     is_phone, proof = envelope.sender.device == 0, envelope.device_identity
     if envelope.is_from_me:
         return identity == own.account_key if is_phone else _proves(proof, identity, own.account_key)
-    return is_phone or proof is None or is_device_of(proof, identity, None)
+    return is_phone or proof is None or not names_account(proof) or is_device_of(proof, identity, None)
 
 
 def _proves(proof: bytes | None, identity: bytes, account_key: bytes) -> bool:

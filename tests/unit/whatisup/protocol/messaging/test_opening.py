@@ -26,6 +26,7 @@ from whatisup.protocol.messaging.sealing import wanted_for_sealing
 from whatisup.protocol.stanzas.enc import Enc, enc_node
 from whatisup.wire import Node
 from whatisup.wire.message import Message, PeerDataOperationRequestType, ProtocolMessage
+from whatisup.wire.proto import ADVSignedDeviceIdentity
 
 HELLO = Message(conversation="hello").SerializeToString()
 
@@ -532,6 +533,11 @@ def test_our_own_companions_and_others_have_to_be_of_their_account() -> None:
             children = (enc_node(enc),) if proof is None else (enc_node(enc), Node("device-identity", {}, proof))
             opened = receiver.open(Node("message", node.attrs, children), is_committed=False)
             assert (opened.verdict is Verdict.READ) is is_read
+        nameless = ADVSignedDeviceIdentity.FromString(forger.proof)
+        nameless.ClearField("accountSignatureKey")
+        children = (enc_node(enc), Node("device-identity", {}, nameless.SerializeToString()))
+        # Our own account we know; that of somebody else may be new to us.
+        assert receiver.open(Node("message", node.attrs, children), is_committed=False).verdict is Verdict.READ
         assert receiver.open(node).verdict is Verdict.READ
 
 
