@@ -106,6 +106,12 @@ def test_instance_of_somebody_else_does_not_exist(talk: Conversation, other: dic
         talk.accept(**other)
 
 
+def test_own_number_becomes_our_lid_as_in_notes_from_the_phone(talk: Conversation) -> None:
+    message = talk.accept("S", to=f"{OWN_PHONE}@s.whatsapp.net")
+    assert (message.chat, message.chat_phone, message.chat_lid) == (OWN_LID, OWN_PHONE, "9000")
+    assert [one.id for one in talk.page(chat=f"{OWN_PHONE}@s.whatsapp.net")] == [message.id]
+
+
 def test_number_becomes_the_lid_that_is_known(talk: Conversation) -> None:
     before = talk.accept("A", PN_JID)
     talk.write(*know_pair())

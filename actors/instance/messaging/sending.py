@@ -66,7 +66,8 @@ ANSWER_S: Final = 120.0
 FIRST_RETRY_S: Final = 2.0
 MAX_RETRY_S: Final = 60.0
 BUSY: Final = 429
-MAX_BLOCKED: Final = 256
+MAX_BLOCKED: Final = 1024
+"""How many chats may wait before the others wait as well: far more than are new in a day."""
 ABSENT_S: Final = 60.0
 """How long it counts that WhatsApp does not know a number: for all that is queued for it."""
 RESTRICTION_S: Final = 60.0
@@ -197,11 +198,12 @@ class Sending:
             room = self._bucket.available(trio.current_time(), room)
             if room <= 0:
                 return
+            self._is_dirty = False  # news that comes while we read, or what waits, brings us back
             upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
             items = await self._host.services.database.read(upcoming, self._host.id, room, self._waits.chats)
             if not items:
-                self._is_dirty = False  # answers, or the time of who waits, bring us back
                 return
+            self._is_dirty = self._is_dirty or len(items) == room
             await self._work(items)
             await trio.lowlevel.checkpoint()
 

@@ -242,3 +242,17 @@ async def test_a_token_is_issued_once_for_many_messages(office: Office, people: 
     for name in ("ONE", "TWO", "THREE"):
         await office.ack(name, bob.lid)
     assert office.line.tokens_issued == [bob.lid]
+
+
+async def test_hundreds_of_chats_that_wait_hold_up_nobody_else(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    for number in range(300):
+        office.accept(f"NEW{number}", f"9991{number:08}@s.whatsapp.net")
+    office.accept("TWO", bob)
+    await office.nudge()
+    assert office.line.ids() == ["ONE", "TWO"]
