@@ -106,7 +106,7 @@ class NotConnected(CommandRefused):
     """A message was to be sent by an instance that has no session. `state` is the instance's."""
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"the instance is {state}: connect it before you send")
+        super().__init__(f"the instance is {state}: connect it first")
         self.state = state
 
 
