@@ -30,6 +30,7 @@ MAX_BYTES: Final = 64 << 20
 MAX_LANE_ITEMS: Final = 256
 BATCH_ITEMS: Final = 256
 BATCH_BYTES: Final = 4 << 20
+LANE_ITEMS: Final = 8
 
 CHECKPOINT_EVERY_S: Final = 1.0
 FIRST_PROBE_AFTER_S: Final = 0.1
@@ -85,9 +86,15 @@ class _Lanes:
         self._lanes[lane].append(entry)
 
     def take(self, max_items: int, max_bytes: int) -> list[_Entry]:
-        """One entry of each lane in turn, until either bound is reached; at least one, if there is any."""
+        """One entry of each lane in turn, until a bound is reached; at least one, if there is any.
+
+        While several lanes wait, none puts more than `LANE_ITEMS` into one batch: what else a long lane holds is not to
+        make the batch, and with it everybody's answer, late.
+        """
         batch: list[_Entry] = []
-        size = 0
+        size, most = 0, max_items if len(self._turns) == 1 else LANE_ITEMS
+        taken: dict[str, int] = {}
+        rest: list[str] = []
         while self._turns and len(batch) < max_items:
             lane = self._turns[0]
             entries = self._lanes[lane]
@@ -96,10 +103,14 @@ class _Lanes:
                 break
             self._turns.popleft()
             batch.append(entries.popleft())
-            if entries:
+            taken[lane] = taken.get(lane, 0) + 1
+            if not entries:
+                del self._lanes[lane]
+            elif taken[lane] < most:
                 self._turns.append(lane)
             else:
-                del self._lanes[lane]
+                rest.append(lane)
+        self._turns.extend(rest)
         return batch
 
 

@@ -22,6 +22,7 @@ from api.routes.metrics import Metrics
 from api.routes.offers import Offers
 from whatisup.settings import Settings
 from whatisup.store import new_id
+from whatisup.store.idempotency import Scope
 
 KEEPALIVE_S: Final = 25.0
 COMMAND_S: Final = 60.0
@@ -68,6 +69,8 @@ class Edge:
     offers: Offers = field(default_factory=Offers)
     draining: trio.Event = field(default_factory=trio.Event)
     drawing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(DRAWING_THREADS))
+    claims: dict[tuple[Scope, str], trio.Event] = field(default_factory=dict)
+    """Idempotency keys whose first request is under way in this process."""
     streams: Counter[str] = field(default_factory=Counter)
     """Open event streams by customer."""
     key_uses: dict[str, int] = field(default_factory=dict)

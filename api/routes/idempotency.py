@@ -8,7 +8,8 @@ A client that leaves does not interrupt that.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -41,8 +42,34 @@ async def write_once(
     lane = lane or _lane(exchange)
     if key is None:
         return Answer(await writer.call(effect, lane=lane), status=status)
-    found = await writer.call(_claim_and_act, _scope(exchange), key, exchange.raw_body, effect, status, lane=lane)
+    async with _taking_turns(exchange, key) as is_first:
+        found: Claim | Struct | None = None if is_first else await _look(exchange, key)
+        if found is None:
+            found = await writer.call(
+                _claim_and_act, _scope(exchange), key, exchange.raw_body, effect, status, lane=lane
+            )
     return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
+
+
+@asynccontextmanager
+async def _taking_turns(exchange: Exchange[Any, Any], key: str) -> AsyncIterator[bool]:
+    """Let the first request with a key go ahead, and the others read what became of it: a read disturbs no writer.
+
+    Yields whether this one is the first. The row decides all the same; this only spares commits that change nothing.
+    """
+    claims, turn = exchange.edge.claims, (_scope(exchange), key)
+    first = claims.get(turn)
+    if first is not None:
+        with trio.move_on_after(LOSER_WAITS_S):
+            await first.wait()
+        yield False
+        return
+    claims[turn] = done = trio.Event()
+    try:
+        yield True
+    finally:
+        del claims[turn]
+        done.set()
 
 
 async def act_once(exchange: Exchange[Any, Any], effect: Callable[[], Awaitable[Struct]], status: int = 200) -> Answer:

@@ -6,6 +6,7 @@ Rule: whoever asks for a customer names customer and mode, and what is not their
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from msgspec import json
@@ -85,6 +86,19 @@ def _audit(tx: Tx, instance: Instance, origin: Origin, action: str, **states: An
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
+@cache
+def _one(of_customer: bool, of_mode: bool, with_deleted: bool) -> Select[Any]:
+    """The statement for one instance, built once for each way of asking: every request asks."""
+    query = select(instances).where(instances.c.id == bindparam("instance"))
+    if of_customer:
+        query = query.where(instances.c.customer_id == bindparam("customer"))
+        if not with_deleted:
+            query = query.where(_NOT_LEAVING)
+    if of_mode:
+        query = query.where(instances.c.mode == bindparam("mode"))
+    return query if with_deleted else query.where(instances.c.deleted_at.is_(None))
+
+
 def get(
     conn: Connection,
     _vault: Vault | None,
@@ -98,16 +112,9 @@ def get(
 
     For a customer it is gone from the moment the wish to delete it is on record.
     """
-    query = select(instances).where(instances.c.id == instance_id)
-    if customer_id is not None:
-        query = query.where(instances.c.customer_id == customer_id)
-        if not with_deleted:
-            query = query.where(_NOT_LEAVING)
-    if mode is not None:
-        query = query.where(instances.c.mode == mode.value)
-    if not with_deleted:
-        query = query.where(instances.c.deleted_at.is_(None))
-    row = conn.execute(query).one_or_none()
+    query = _one(customer_id is not None, mode is not None, with_deleted)
+    asked = {"instance": instance_id, "customer": customer_id, "mode": mode and mode.value}
+    row = conn.execute(query, asked).one_or_none()
     return None if row is None else _from_row(row)
 
 

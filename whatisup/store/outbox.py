@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from msgspec import json, msgpack
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from whatisup.store import datakeys
 from whatisup.store.message_records import OutboxItem
@@ -31,6 +31,30 @@ _ITEMS = select(
 ).select_from(outbox.join(messages, messages.c.position == outbox.c.position))
 
 
+_QUEUED = _ITEMS.where(
+    outbox.c.instance_id == bindparam("instance"),
+    outbox.c.stage == "queued",
+    outbox.c.expires_at > bindparam("now"),
+)
+_OTHER_CHATS = _QUEUED.where(outbox.c.chat.not_in(bindparam("skipped", expanding=True)))
+_SEALED = _ITEMS.where(
+    outbox.c.instance_id == bindparam("instance"),
+    outbox.c.stage.in_(("sealed", "resync")),
+    outbox.c.stanza.is_not(None),
+)
+_RESYNCS = _ITEMS.where(
+    outbox.c.instance_id == bindparam("instance"), outbox.c.stage == "resync", outbox.c.stanza.is_(None)
+)
+_ONE = _ITEMS.where(outbox.c.message_id == bindparam("message"))
+
+
+def _in_order(query: Select[Any]) -> Select[Any]:
+    return query.order_by(outbox.c.position).limit(bindparam("most"))
+
+
+_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE = map(_in_order, (_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE))
+
+
 def upcoming(
     conn: Connection,
     vault: Vault,
@@ -41,10 +65,9 @@ def upcoming(
     now: int = 0,
 ) -> list[OutboxItem]:
     """What is to be encrypted next; messages past their `expires_at` at `now` (unix ms) are left out."""
-    query = _ITEMS.where(outbox.c.instance_id == instance_id, outbox.c.stage == "queued", outbox.c.expires_at > now)
     if skip_chats:
-        query = query.where(outbox.c.chat.not_in(skip_chats))
-    return _read(conn, vault, query, limit)
+        return _read(conn, vault, _OTHER_CHATS, limit, instance=instance_id, now=now, skipped=list(skip_chats))
+    return _read(conn, vault, _QUEUED, limit, instance=instance_id, now=now)
 
 
 next = upcoming  # noqa: A001 # read as `outbox.next`
@@ -52,21 +75,17 @@ next = upcoming  # noqa: A001 # read as `outbox.next`
 
 def sealed(conn: Connection, vault: Vault, instance_id: str, limit: int = 256) -> list[OutboxItem]:
     """What is encrypted and not acked: sent again, the same bytes, after every login."""
-    query = _ITEMS.where(
-        outbox.c.instance_id == instance_id, outbox.c.stage.in_(("sealed", "resync")), outbox.c.stanza.is_not(None)
-    )
-    return _read(conn, vault, query, limit)
+    return _read(conn, vault, _SEALED, limit, instance=instance_id)
 
 
 def resyncs(conn: Connection, vault: Vault, instance_id: str, limit: int = 256) -> list[OutboxItem]:
     """What was acked for other devices than ours, and is not encrypted for those yet."""
-    query = _ITEMS.where(outbox.c.instance_id == instance_id, outbox.c.stage == "resync", outbox.c.stanza.is_(None))
-    return _read(conn, vault, query, limit)
+    return _read(conn, vault, _RESYNCS, limit, instance=instance_id)
 
 
 def get(conn: Connection, vault: Vault, message_id: str) -> OutboxItem | None:
     """One message that is not off our hands."""
-    found = _read(conn, vault, _ITEMS.where(outbox.c.message_id == message_id), 1)
+    found = _read(conn, vault, _ONE, 1, message=message_id)
     return found[0] if found else None
 
 
@@ -78,8 +97,8 @@ def counts(conn: Connection, _vault: Vault | None, instance_id: str | None = Non
     return {row.stage: row.number for row in conn.execute(query)}
 
 
-def _read(conn: Connection, vault: Vault, query: Select[Any], limit: int) -> list[OutboxItem]:
-    return [_from_row(conn, vault, row) for row in conn.execute(query.order_by(outbox.c.position).limit(limit))]
+def _read(conn: Connection, vault: Vault, query: Select[Any], limit: int, **asked: Any) -> list[OutboxItem]:
+    return [_from_row(conn, vault, row) for row in conn.execute(query, {"most": limit, **asked})]
 
 
 def _from_row(conn: Connection, vault: Vault, row: Row[Any]) -> OutboxItem:

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import json
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from whatisup.errors import UnknownInstance
 from whatisup.store import datakeys
@@ -74,16 +74,18 @@ class Tx:
             TransactionLost: the database has undone more than that.
         """
         head, count = self._head, len(self.events)
-        savepoint = self.conn.begin_nested()
+        # Plain statements: SQLAlchemy compiles its own savepoints anew each time, for a millisecond each.
+        self.conn.exec_driver_sql("SAVEPOINT item")
         try:
             yield
-            savepoint.commit()
+            self.conn.exec_driver_sql("RELEASE SAVEPOINT item")
         except BaseException as error:
             self._head = head
             del self.events[count:]
             try:
-                savepoint.rollback()
-            except DBAPIError:
+                self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT item")
+                self.conn.exec_driver_sql("RELEASE SAVEPOINT item")
+            except (DBAPIError, PendingRollbackError):
                 # The savepoint is gone, and with it whatever else the transaction did.
                 raise TransactionLost from error
             raise

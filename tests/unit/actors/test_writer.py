@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.writer import MAX_PROBE_AFTER_S, Writer
+from actors.writer import LANE_ITEMS, MAX_PROBE_AFTER_S, Writer, _Entry, _Lanes
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
 from whatisup.store import Call, Committed, Event, Mode, PutAuth, Results, Touch, Unit
 
@@ -424,3 +424,15 @@ async def test_chores_run_beside_the_batches(autojump_clock: MockClock, nursery:
     await trio.sleep(5.5)
     assert database.checkpoints == 5
     nursery.cancel_scope.cancel()
+
+
+def test_lane_that_is_long_does_not_make_the_batch_long() -> None:
+    lanes = _Lanes()
+    for number in range(100):
+        lanes.push("bursty", _Entry(Call(int, (number,)), 0.0))
+    for number in range(3):
+        lanes.push("calm", _Entry(Call(int, (number,)), 0.0))
+    sizes = []
+    while batch := lanes.take(256, 1 << 20):
+        sizes.append(len(batch))
+    assert sizes == [LANE_ITEMS + 3, 100 - LANE_ITEMS]  # alone, it goes as fast as it can
