@@ -181,6 +181,21 @@ class Chat:
         sent = await self.write("greeting of the instance")
         await self.told("message.delivered", message_id=sent["message_id"])
 
+    async def exchange(self) -> None:
+        """Three messages each way at the same time, until everything has arrived."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._each, self.write, "out")
+            nursery.start_soon(self._each, self.say, "in")
+        for wa_id in list(self.said):
+            await self.heard(wa_id)
+        for wa_id in list(self.written):
+            await self.told("message.delivered", wa_message_id=wa_id)
+
+    @staticmethod
+    async def _each(send: Callable[[str], Awaitable[object]], word: str) -> None:
+        for number in range(3):
+            await send(f"{word} {number}")
+
     async def rest(self) -> None:
         """Wait until everything that was sent has arrived, or came back."""
         await self.write("last of the instance")
@@ -242,3 +257,20 @@ async def open_chat(number: Number, **more: Any) -> Chat:
     """A new person for an instance to talk with; nothing has been said."""
     contact = await make_contact(number.world, **more)
     return Chat(number, contact["number"], contact["lid"], number.world.journal.mark())
+
+
+async def lose_an_ack(chat: Chat) -> None:
+    """The server took a message and could not say so: the same bytes go out again, and reach nobody twice."""
+    # Offline, both, so that no receipt stands for the ack.
+    phones = (chat.contact, chat.number.number)
+    for phone in phones:
+        await chat.world.control().set_online(phone, False)
+    fault = await chat.harm_instance("drop-before-ack")
+    sent = await chat.write("who knows")
+    await chat.told("instance.disconnected", status="reconnecting")
+    assert await chat.hits(fault) == 1
+    assert (await chat.message(sent["message_id"]))["status"] == "queued"
+    await chat.told("message.sent", message_id=sent["message_id"])
+    for phone in phones:
+        await chat.world.control().set_online(phone, True)
+    await chat.told("message.delivered", message_id=sent["message_id"])

@@ -1,4 +1,4 @@
-"""Every fault and every switch of the sandbox that concerns messages, and the end of it: nothing lost, nothing doubled.
+"""Every fault of the sandbox that concerns messages, and the end of it: nothing lost, nothing doubled.
 
 A row of the table is a scene: what goes wrong meanwhile, and what the customer must be told of it.
 """
@@ -9,19 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
-import trio
 
-from tests.e2e.talk import Chat, eventually, open_chat, text
+from tests.e2e.talk import Chat, lose_an_ack, open_chat, text
 from tests.e2e.world import World
-from whatisup import control
-from whatisup.control import FaultName, Switch
+from whatisup.control import FaultName
 
 Scene = Callable[[Chat], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault or a switch by name, and its scene; after it, everything must be there exactly once."""
+    """A fault by name, and its scene; after it, everything must be there exactly once."""
 
     name: str
     scene: Scene
@@ -32,33 +30,13 @@ class Row:
         return f"{self.name}-{self.variant}" if self.variant else self.name
 
 
-async def exchange(chat: Chat) -> None:
-    """Three messages each way at the same time."""
-    async with trio.open_nursery() as nursery:
-
-        async def write() -> None:
-            for number in range(3):
-                await chat.write(f"out {number}")
-
-        async def say() -> None:
-            for number in range(3):
-                await chat.say(f"in {number}")
-
-        nursery.start_soon(write)
-        nursery.start_soon(say)
-    for wa_id in list(chat.said):
-        await chat.heard(wa_id)
-    for wa_id in list(chat.written):
-        await chat.told("message.delivered", wa_message_id=wa_id)
-
-
 # --- on the way to the instance ---------------------------------------------------------------------------------------
 
 
 async def drop_after_delivery(chat: Chat) -> None:
     """The receipt is lost with the connection; the message comes again, and is answered again."""
     fault = await chat.harm_instance("drop-after-delivery")
-    await exchange(chat)
+    await chat.exchange()
     await chat.told("instance.disconnected", status="reconnecting")
     await chat.told("instance.connected")
     assert await chat.hits(fault) == 1
@@ -67,32 +45,15 @@ async def drop_after_delivery(chat: Chat) -> None:
 async def drop_after_ack(chat: Chat) -> None:
     """The connection ends right behind the receipt: nothing comes again."""
     fault = await chat.harm_instance("drop-after-ack")
-    await exchange(chat)
+    await chat.exchange()
     await chat.told("instance.disconnected", status="reconnecting")
     await chat.told("instance.connected")
     assert await chat.hits(fault) == 1
 
 
-async def drop_before_ack(chat: Chat) -> None:
-    """The server took a message and could not say so: the same bytes go out again, and reach nobody twice."""
-    # Offline, both, so that no receipt stands for the ack.
-    phones = (chat.contact, chat.number.number)
-    for phone in phones:
-        await chat.world.control().set_online(phone, False)
-    fault = await chat.harm_instance("drop-before-ack")
-    sent = await chat.write("who knows")
-    await chat.told("instance.disconnected", status="reconnecting")
-    assert await chat.hits(fault) == 1
-    assert (await chat.message(sent["message_id"]))["status"] == "queued"
-    await chat.told("message.sent", message_id=sent["message_id"])
-    for phone in phones:
-        await chat.world.control().set_online(phone, True)
-    await chat.told("message.delivered", message_id=sent["message_id"])
-
-
 async def duplicate(chat: Chat) -> None:
     fault = await chat.harm_instance("duplicate", times=3)
-    await exchange(chat)
+    await chat.exchange()
     assert await chat.hits(fault) == 3
 
 
@@ -151,7 +112,7 @@ async def lid_only_stranger(known: Chat) -> None:
 
 async def redeliver_all(chat: Chat) -> None:
     """Everything that was ever delivered comes once more."""
-    await exchange(chat)
+    await chat.exchange()
     before = len(chat.events("message.received"))
     await chat.harm_instance("redeliver-all")
     await chat.told("instance.disconnected", status="reconnecting")
@@ -232,7 +193,7 @@ async def nack_421_twice(chat: Chat) -> None:
 async def phash_mismatch(chat: Chat) -> None:
     """The server counts other devices than we do; there are none, so nobody gets a second ciphertext."""
     fault = await chat.harm_instance("phash-mismatch")
-    await exchange(chat)
+    await chat.exchange()
     assert await chat.hits(fault) == 1
 
 
@@ -293,7 +254,7 @@ async def simultaneous(chat: Chat) -> None:
     await chat.got(sent["wa_message_id"])
     heard = await chat.told("message.received", body=text("simultaneous"))
     chat.said[heard.data["wa_message_id"]] = "simultaneous"
-    await exchange(chat)
+    await chat.exchange()
     assert await chat.hits(fault) == 1
 
 
@@ -304,7 +265,7 @@ async def retry_storm(chat: Chat) -> None:
     await chat.told("message.delivered", wa_message_id=sent)
     assert await chat.hits(fault) == 1
     del chat.written[sent]
-    await exchange(chat)
+    await chat.exchange()
     await chat.rest()
     copies = [row for row in await chat.rows() if row["wa_message_id"] == sent]
     read = [row for row in copies if row["verdict"] == "read"]
@@ -317,7 +278,7 @@ async def retry_storm(chat: Chat) -> None:
 FAULTS: Sequence[Row] = (
     Row("drop-after-delivery", drop_after_delivery),
     Row("drop-after-ack", drop_after_ack),
-    Row("drop-before-ack", drop_before_ack),
+    Row("drop-before-ack", lose_an_ack),
     Row("duplicate", duplicate),
     Row("reorder", reorder),
     Row("corrupt-mac", corrupt_for_instance, "at-us"),
@@ -353,113 +314,7 @@ async def test_fault_loses_nothing_and_doubles_nothing(world: World, row: Row) -
         await chat.require_exactly_once()
 
 
-# --- switches ---------------------------------------------------------------------------------------------------------
-
-
-async def away(chat: Chat) -> None:
-    """A backlog longer than one window, and another login."""
-    await chat.number.act("stop")
-    await chat.number.status("disconnected")
-    for number in range(9):
-        await chat.say(f"while away {number}")
-    await eventually(lambda: chat.log("sent"), lambda rows: all(row["acked_at"] for row in rows), "all are sent")
-    await chat.number.act("start")
-
-
-async def away_and_back(chat: Chat) -> None:
-    """A backlog, live messages behind it, a lost ack and a lost receipt on top."""
-    await away(chat)
-    await exchange(chat)
-    backlog = [seen.data for seen in chat.events("message.received") if seen.data["body"]["text"].startswith("while")]
-    assert [data["body"]["text"] for data in backlog] == [f"while away {number}" for number in range(9)]
-    assert {data["is_backlog"] for data in backlog} == {True}
-    await chat.number.status("connected")
-    for fault in ("drop-before-ack", "drop-after-delivery"):
-        armed = await chat.harm_instance(fault)
-        await exchange(chat)
-        assert await chat.hits(armed) == 1
-
-
-async def no_id_dedupe(chat: Chat) -> None:
-    """The server lets our second sending through: the contact gets the very same bytes, which read no second time."""
-    await drop_before_ack(chat)
-    await chat.rest()
-    rows = await chat.rows()
-    again = [row for row in rows if row["verdict"] == "duplicate"]
-    assert again, "the switch has shown"
-    hashes = {row["wa_message_id"]: row["ciphertext_sha256"] for row in rows if row["verdict"] == "read"}
-    assert all(hashes[row["wa_message_id"]] == row["ciphertext_sha256"] for row in again)
-
-
-async def reused_id(chat: Chat) -> None:
-    """What comes twice under one id is looked at twice by the server, and is the same both times."""
-    await drop_before_ack(chat)
-    await away_and_back(chat)
-
-
-async def token_rule(chat: Chat) -> None:
-    """A stranger may not be written to without a token; whoever wrote first may."""
-    stranger = await open_chat(chat.number)
-    sent = await stranger.write("hello stranger")
-    failed = await stranger.told("message.failed", message_id=sent["message_id"])
-    assert failed.data["error"]["code"] == "account_restricted"
-    await stranger.told("account.restricted", kind="reachout_timelock")
-    assert await stranger.rows() == []
-    await exchange(chat)
-
-
-async def no_ib_offline(chat: Chat) -> None:
-    """Nobody says that the backlog is over: what comes is received; what is to go out waits, and is not lost."""
-    await away(chat)
-    await chat.heard(await chat.say("live"))
-    sent = await chat.write("when you are done")
-    await chat.heard(await chat.say("live again"))
-    assert (await chat.message(sent["message_id"]))["status"] == "queued"
-    await chat.world.control().set_switches([])
-    await chat.harm_instance("drop")
-    await chat.told("message.delivered", message_id=sent["message_id"])
-
-
-async def unknown_tag(chat: Chat) -> None:
-    """Something nobody knows is acknowledged at each login, and hurts nothing."""
-    await away_and_back(chat)
-    device = await chat.world.control().device(chat.number.number, 1)
-    assert device.queued == 0
-
-
-SWITCHES: Sequence[Row] = (
-    Row(Switch.NO_ID_DEDUPE, no_id_dedupe),
-    Row(Switch.NACK_KEEPS, away_and_back),
-    Row(Switch.PUSH_QUEUE, away_and_back),
-    Row(Switch.PULL_QUEUE, away_and_back),
-    Row(Switch.LIVE_HELD_BACK, away_and_back),
-    Row(Switch.RECEIPT_LOST_ON_CLOSE, away_and_back),
-    Row(Switch.UNKNOWN_TAG, unknown_tag),
-    Row(Switch.RATE_LIMIT, away_and_back),
-    Row(Switch.TOKEN_RULE, token_rule),
-    Row(Switch.REUSED_ID, reused_id),
-    Row(Switch.NO_IB_OFFLINE, no_ib_offline),
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("row", SWITCHES, ids=str)
-async def test_switch_loses_nothing_and_doubles_nothing(world: World, row: Row) -> None:
-    sandbox = world.control()
-    chat = await open_chat(await world.pair(row.name), name="Grace")
-    await chat.greet()
-    await sandbox.set_switches([row.name])
-    try:
-        await row.scene(chat)
-        await chat.require_exactly_once()
-    finally:
-        with trio.CancelScope(shield=True):
-            await sandbox.set_switches([])
-
-
-def test_every_fault_and_switch_of_messages_has_a_row() -> None:
+def test_every_fault_of_messages_has_a_row() -> None:
     names = [str(name) for name in FaultName]
     of_messages = names[names.index("drop-after-delivery") :]
     assert {row.name for row in FAULTS} == set(of_messages)
-    assert {row.name for row in SWITCHES} == set(control.SWITCHES)

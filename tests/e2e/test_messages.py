@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,10 @@ async def test_reading_a_message_tells_its_author(chat: Chat) -> None:
     assert caught.value.code == "validation_failed"
 
 
+def _has(state: str, states: Sequence[str]) -> bool:
+    return state in states
+
+
 async def test_typing_is_shown_and_ends(chat: Chat) -> None:
     await chat.greet()
     path = f"{chat.path}/chats/{chat.contact}/presence"
@@ -379,7 +384,7 @@ async def test_typing_is_shown_and_ends(chat: Chat) -> None:
 
     for presence, state in (("typing", "composing"), ("recording", "recording"), ("paused", "paused")):
         await chat.world.api.call("POST", path, {"presence": presence})
-        await eventually(states, lambda seen, state=state: state in seen, f"{state} is shown")
+        await eventually(states, partial(_has, state), f"{state} is shown")
     shown = [state for state in await states() if state in ("composing", "recording", "paused")]
     assert shown == ["composing", "recording", "paused"]
 
