@@ -140,14 +140,31 @@ def _ready(options: Options, port: int, token: str, authority: Authority, tls: T
 # the program
 
 
+def _configure_logging() -> None:
+    """Log to stderr, since programs read the announcement on stdout; without the local variables of a traceback.
+
+    They would be the bodies of messages, and keys.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def main(options: Options) -> int:
     """Run a sandbox until a signal (or, as a child, the end of stdin) ends it; return the exit code.
 
     The token comes from the environment where the options have none.
     """
     if not structlog.is_configured():
-        # stdout carries the announcement, which programs read.
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        _configure_logging()
     _raise_file_limit()
     failures: list[BaseException] = []
     try:

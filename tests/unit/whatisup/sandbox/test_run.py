@@ -176,3 +176,20 @@ async def test_main_says_why_it_cannot_start(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"the sandbox cannot start: ")
     assert b"Traceback" not in done.stderr
+
+
+def test_a_traceback_in_the_log_shows_no_local_variables() -> None:
+    program = """
+import structlog
+from whatisup.sandbox.run import _configure_logging
+_configure_logging()
+def fail(body):
+    raise ValueError("a defect")
+try:
+    fail("what a person" + " wrote")
+except ValueError:
+    structlog.get_logger().exception("failed")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert "a defect" in done.stderr
+    assert "what a person wrote" not in done.stderr
