@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from actors.messages import MarkRead
+from tests.integration.actors.arrows import Bug, until_no_arrow_is_left
 from tests.integration.actors.house import House, open_house, open_sandbox
 from tests.integration.actors.test_messages import told, until
 from whatisup import control
+from whatisup.lifecycle import State
 from whatisup.store import Event
 
 GROUP = "120363000000000001@g.us"
@@ -193,3 +196,53 @@ async def test_newsletter_is_received_and_settled(circle: Circle) -> None:
     (event,) = await circle.require_once("breaking news")
     assert event["wa_message_id"] == sent
     assert event["chat"] == {"jid": NEWS, "phone": None, "lid": None, "type": "newsletter"}
+
+
+async def test_reading_a_group_text_is_told_to_its_author(circle: Circle) -> None:
+    sent = await circle.post(GROUP, "read this")
+    (event,) = await circle.require_once("read this")
+    author = f"{event['lid']}@lid"
+    await circle.house.system.ask(circle.instance_id, MarkRead(GROUP, author, (sent,)))
+    await circle.is_answered(sent, "read")
+
+
+async def test_group_text_of_an_author_with_new_keys_is_received(circle: Circle) -> None:
+    await circle.post(GROUP, "as I was")
+    await circle.require_once("as I was")
+    await circle.house.sandbox.change_identity(circle.contact.number)
+    await circle.post(GROUP, "as I am")
+    await circle.require_once("as I was", "as I am")
+    (changed,) = await circle.told("contact.identity_changed")
+    assert changed["lid"] == circle.contact.lid
+
+
+async def test_group_texts_that_waited_are_read_with_the_key_of_before(circle: Circle) -> None:
+    await circle.post(GROUP, "before")
+    await circle.require_once("before")
+    await circle.arm("drop")
+    for text in ("meanwhile", "and now"):
+        await circle.post(GROUP, text)
+    await circle.require_once("before", "meanwhile", "and now")
+    assert UNDECRYPTABLE not in {event.type for event in await circle.house.events(circle.instance_id)}
+
+
+@pytest.mark.slow
+async def test_a_crash_at_every_arrow_loses_and_doubles_nothing_of_a_group(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.instance.backoff.BASE_S", 0.02)
+    bug, texts = Bug(monkeypatch), ("one", "two", "three")
+
+    async def try_arrow(at: int) -> bool:
+        instance_id, number = await house.pair()
+        circle = Circle(house, instance_id, number, await house.sandbox.create_account())
+        plan = bug.arm(instance_id, at)
+        group = f"12036300000000{at:04}@g.us"
+        await circle.post(group, texts[0], keys="withheld")
+        for text in texts[1:]:
+            await circle.post(group, text)
+        await circle.require_once(*texts)
+        await house.status(instance_id, State.CONNECTED)
+        return plan.has_struck
+
+    assert await until_no_arrow_is_left(try_arrow) > 8

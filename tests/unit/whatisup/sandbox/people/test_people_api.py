@@ -64,6 +64,26 @@ async def test_message_is_sent_read_and_shown(client: SandboxClient) -> None:
     assert [(one.number, one.device, one.kind) for one in sent.receipts] == [(BOB, 0, "delivered")]
 
 
+async def test_post_reaches_the_members_of_a_group(client: SandboxClient) -> None:
+    group = "120363000000000001@g.us"
+    queued = await client.post(ADA, control.PostRequest(group, [BOB], "hello all"))
+    key, said = await until(lambda: client.received(BOB), lambda rows: len(rows) == 2)
+    assert (key.kind, key.text) == ("", None)
+    assert (said.id, said.chat, said.number, said.text) == (queued.id, group, ADA, "hello all")
+    (sent,) = await until(lambda: client.sent(ADA), lambda rows: bool(rows and rows[0].receipts))
+    assert (sent.to, sent.error, [one.kind for one in sent.receipts]) == (group, None, ["delivered"])
+
+
+@pytest.mark.parametrize("chat", [BOB, f"{BOB}@s.whatsapp.net", "somebody@g.us", "@g.us", "other@broadcast"])
+async def test_post_is_for_many_only(client: SandboxClient, chat: str) -> None:
+    assert await refused(client.post(ADA, control.PostRequest(chat, [BOB], "hello"))) == (400, "bad_request")
+
+
+async def test_post_to_nobody_who_exists_is_refused(client: SandboxClient) -> None:
+    request = control.PostRequest("status@broadcast", [EVE], "hello")
+    assert await refused(client.post(ADA, request)) == (404, "unknown_number")
+
+
 async def test_logs_are_read_page_by_page(client: SandboxClient) -> None:
     for index in range(5):
         await client.send_message(ADA, text(BOB, str(index)))
