@@ -132,6 +132,7 @@ async def restricted(chat: Chat, fault: str, code: int, reason: str, kind: str) 
     assert failed.data["error"]["code"] == reason
     told = await chat.told("account.restricted", kind=kind)
     assert told.data["is_active"] is True
+    assert len(chat.events("account.restricted")) == 1, "the notification and the refusal are one piece of news"
     assert (await chat.message(sent["message_id"]))["status"] == "failed"
     assert await chat.hits(armed) == 1
     del chat.written[sent["wa_message_id"]]

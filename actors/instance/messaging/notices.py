@@ -139,7 +139,8 @@ class Notices:
     async def _restricted(self, notice: AccountRestricted, ring: Keyring, own: Own) -> list[Op]:
         now_ms = self._host.services.unix_ms()
         ends_at = notice.ends_at if notice.ends_at is not None else now_ms // 1000 + 60
-        self._sending.restrict(trio.current_time() + max(0.0, ends_at - now_ms / 1000) if notice.is_active else 0.0)
+        until = trio.current_time() + max(0.0, ends_at - now_ms / 1000) if notice.is_active else 0.0
+        self._sending.restrict(notice.kind, until)
         data: Mapping[str, object] = {
             "kind": notice.kind,
             "is_active": notice.is_active,

@@ -111,7 +111,7 @@ class Sending:
         "_new_chats",
         "_reseal",
         "_resealed",
-        "_restricted_until",
+        "_restricted",
         "_retry_s",
         "_shelf",
         "_unknown",
@@ -125,7 +125,7 @@ class Sending:
         limits, now = host.services.limits[host.row.mode], trio.current_time()
         self._bucket = Bucket(limits.sends_per_s, limits.send_burst, now)
         self._new_chats = Bucket(limits.new_chats_per_day / 86_400, limits.new_chats_per_day, now)
-        self._restricted_until = -NEVER
+        self._restricted: dict[str, float] = {}  # until when, in monotonic seconds, by the kind of restriction
         self._retry_s = FIRST_RETRY_S
         self._resealed: set[str] = set()
         self.own: Own | None = None
@@ -274,7 +274,7 @@ class Sending:
     def _hold_first_contacts(self, plans: Plans) -> None:
         """Let people that we never met wait for their budget, and for the end of a restriction."""
         now = trio.current_time()
-        rest_s = max(self._new_chats.wait_s(now), self._restricted_until - now)
+        rest_s = max(self._new_chats.wait_s(now), max(self._restricted.values(), default=-NEVER) - now)
         for chat, plan in plans.ready.items():
             if plan.is_first_contact and chat not in self._waits and rest_s > 0:
                 self._waits.rest(chat, now + rest_s)
@@ -378,7 +378,8 @@ class Sending:
         if refusal.reseal and ack.id in self._flights and ack.id not in self._resealed:
             return []
         ops: list[Op] = [FailMessage(ack.id, refusal.reason, refusal.detail, now_ms)]
-        if refusal.restricts is not None:
+        # What a notification has told already, with more about it, is no news.
+        if refusal.restricts is not None and not self._is_restricted(refusal.restricts):
             data = {"kind": refusal.restricts, "code": ack.error, "is_active": True, "ends_at": None}
             ops.append(AppendEvent("account.restricted", data, now_ms))
         return ops
@@ -413,7 +414,8 @@ class Sending:
 
     def _refused(self, wa_id: str, flight: Flight, refusal: Refusal) -> None:
         if refusal.restricts is not None:
-            self._restricted_until = trio.current_time() + RESTRICTION_S
+            rest_until = trio.current_time() + RESTRICTION_S
+            self._restricted[refusal.restricts] = max(rest_until, self._restricted.get(refusal.restricts, -NEVER))
         elif refusal.reseal and wa_id not in self._resealed:
             self._reseal.add(wa_id)
             self._ask_anew(flight.chat)
@@ -429,9 +431,12 @@ class Sending:
         if has_news:
             self._is_dirty = self._has_news = True
 
-    def restrict(self, until: float) -> None:
-        """Write to nobody new until that monotonic time."""
-        self._restricted_until = until
+    def _is_restricted(self, kind: str) -> bool:
+        return self._restricted.get(kind, -NEVER) > trio.current_time()
+
+    def restrict(self, kind: str, until: float) -> None:
+        """Write to nobody new until that monotonic time, for a reason of that kind."""
+        self._restricted[kind] = until
         self._stir(self._waits.end_rests())  # they are weighed again
 
     def proven(self, wa_ids: Iterable[str], chat: str | None) -> None:
