@@ -177,9 +177,14 @@ class Repair:
         for key in due:
             del self._waiting[key]
         for unread in await self._still_unread(man, due):
-            if self._host.connection is connection:  # what was just sent may have shown that the socket is gone
-                self._budget.take(now)
-                await self._ask_for(man, own, unread)
+            if self._host.connection is not connection:  # what was just sent may have shown that the socket is gone
+                return
+            if unread.created_at + GIVE_UP_MS <= self._host.services.unix_ms():
+                await self._host.commit(_again(unread, self._host.services.unix_ms(), retry_state="ended"))
+                continue
+            self._budget.take(now)
+            await self._ask_for(man, own, unread)
+            self._wait_for(unread, now + ASK_AGAIN_MS / 1000)
 
     async def _still_unread(self, man: Draughtsman, keys: Sequence[_Key]) -> list[Unread]:
         """Look again: somebody may have sent it meanwhile, or its chat or author may be called by another name now."""

@@ -19,19 +19,18 @@ import structlog
 import trio
 
 from actors.instance.messaging.budgets import Bucket
-from actors.instance.messaging.bundles import Bundles
-from actors.instance.messaging.drafts import Draughtsman, Plan, Plans
+from actors.instance.messaging.drafts import Draughtsman, Plan
+from actors.instance.messaging.first_contacts import FirstContacts
 from actors.instance.messaging.host import Host
-from actors.instance.messaging.names import identity_changed, user_of
+from actors.instance.messaging.names import identity_changed
+from actors.instance.messaging.queries import Queries
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
-from actors.instance.messaging.waits import Question, Waits
 from whatisup.errors import StoreUnavailable
 from whatisup.jid import Jid
 from whatisup.protocol.content.compose import CannotCompose
 from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, TokenIssued
-from whatisup.protocol.messaging.devices import DeviceListEntry
-from whatisup.protocol.messaging.keyring import DEVICES, LID, PN, TOKEN, Own
+from whatisup.protocol.messaging.keyring import TOKEN, Own
 from whatisup.protocol.messaging.sealing import Draft, NoDevices, Sealed, seal, seal_for_devices
 from whatisup.protocol.messaging.tokens import TokenEntry
 from whatisup.protocol.stanzas.ack import MessageAck
@@ -41,7 +40,6 @@ from whatisup.store import (
     AppendEvent,
     CloseOutbox,
     FailMessage,
-    LearnPair,
     Op,
     OutboxItem,
     Retained,
@@ -61,21 +59,8 @@ SEALED_AT_ONCE: Final = 16
 """How many are sealed in one unit: each takes some hundred microseconds for each device."""
 ACK_S: Final = 75.0
 """After that long without an ack the same bytes are sent again, as whatsmeow waits."""
-ANSWER_S: Final = 120.0
-"""How long a chat waits for an answer; the connection reports every failure well before."""
-FIRST_RETRY_S: Final = 2.0
-MAX_RETRY_S: Final = 60.0
-BUSY: Final = 429
 MAX_BLOCKED: Final = 1024
 """How many chats may wait before the others wait as well: far more than are new in a day."""
-ABSENT_S: Final = 60.0
-"""How long it counts that WhatsApp does not know a number: for all that is queued for it."""
-RESTRICTION_S: Final = 60.0
-"""How long first contacts rest after a refusal that names no end."""
-
-
-ONLY_PHONE: Final = ((0, None),)
-"""Our own devices where the server does not list them."""
 
 
 @dataclass(slots=True)
@@ -98,8 +83,7 @@ class Sending:
 
     __slots__ = (
         "_bucket",
-        "_bundles",
-        "_doubted",
+        "_first_contacts",
         "_flights",
         "_has_news",
         "_has_resumed",
@@ -108,15 +92,11 @@ class Sending:
         "_issuing",
         "_mismatched",
         "_needs_resync",
-        "_new_chats",
         "_reseal",
         "_resealed",
-        "_restricted",
-        "_retry_s",
         "_shelf",
-        "_unknown",
-        "_waits",
         "own",
+        "queries",
     )
 
     def __init__(self, host: Host, shelf: KeyShelf) -> None:
@@ -124,23 +104,19 @@ class Sending:
         self._shelf = shelf
         limits, now = host.services.limits[host.row.mode], trio.current_time()
         self._bucket = Bucket(limits.sends_per_s, limits.send_burst, now)
-        self._new_chats = Bucket(limits.new_chats_per_day / 86_400, limits.new_chats_per_day, now)
-        self._restricted: dict[str, float] = {}  # until when, in monotonic seconds, by the kind of restriction
-        self._retry_s = FIRST_RETRY_S
+        self._first_contacts = FirstContacts(limits.new_chats_per_day)
+        self.queries = Queries(host, shelf)
         self._resealed: set[str] = set()
         self.own: Own | None = None
         self.forget()
 
     def forget(self) -> None:
         """The connection is gone: nothing is on its way, and nobody will answer what was asked."""
+        self.queries.forget()
         self._is_dirty = True
         self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
         self._flights: dict[str, Flight] = {}
-        self._waits = Waits()
-        self._bundles = Bundles()
-        self._doubted: set[str] = set()
-        self._unknown: dict[Jid, float] = {}
         self._issuing: set[Jid] = set()
         self._mismatched: dict[str, Flight] = {}
         self._reseal: set[str] = set()
@@ -169,7 +145,7 @@ class Sending:
         if not self.can_send():
             return NEVER
         deadline = min((flight.sent_at + ACK_S for flight in self._flights.values()), default=NEVER)
-        deadline = min(deadline, self._waits.deadline)
+        deadline = min(deadline, self.queries.waits.deadline)
         if not self._is_dirty:
             return deadline
         now = trio.current_time()
@@ -185,7 +161,7 @@ class Sending:
         if not self.can_send():
             return
         now = trio.current_time()
-        self._stir(self._waits.end_due(now))
+        self._stir(self.queries.waits.end_due(now))
         if not self._has_resumed:
             await self._resume()
         await self._send_overdue(now)
@@ -193,14 +169,14 @@ class Sending:
             self._has_news = False
             await self._seal_what_is_due_again()
         # What was just sent may have shown that the socket is gone.
-        while self._is_dirty and self.can_send() and len(self._waits) < MAX_BLOCKED:
+        while self._is_dirty and self.can_send() and len(self.queries.waits) < MAX_BLOCKED:
             room = min(WINDOW - len(self._flights), SEALED_AT_ONCE)
             room = self._bucket.available(trio.current_time(), room)
             if room <= 0:
                 return
             self._is_dirty = False  # news that comes while we read, or what waits, brings us back
             upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
-            items = await self._host.services.database.read(upcoming, self._host.id, room, self._waits.chats)
+            items = await self._host.services.database.read(upcoming, self._host.id, room, self.queries.waits.chats)
             if not items:
                 return
             self._is_dirty = self._is_dirty or len(items) == room
@@ -214,16 +190,17 @@ class Sending:
         if self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = await self._plan(man, items)
-        absent = self._ask_for_lists(plans)
-        self._hold_first_contacts(plans)
-        self._ask_for_bundles(plans)
+        plans = await self.queries.plan(man, (item.chat for item in items))
+        absent = self.queries.ask_for_lists(plans)
+        self._first_contacts.hold(plans, self.queries.waits)
+        self.queries.ask_for_bundles(plans)
+        self._first_contacts.count(plans, self.queries.waits)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
         for item in items:
             if item.chat in absent:
                 ops.append(self._fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
-            elif item.chat in plans.ready and item.chat not in self._waits:
+            elif item.chat in plans.ready and item.chat not in self.queries.waits:
                 outcome = await self._seal(man, item, plans.ready[item.chat])
                 await trio.lowlevel.checkpoint()  # many devices, or new sessions, take long; others get a turn
                 if isinstance(outcome, tuple):
@@ -231,53 +208,6 @@ class Sending:
                 else:
                     ops.append(outcome)
         await self._commit_and_send(man, plans.ready, sealed, ops)
-
-    async def _plan(self, man: Draughtsman, items: Iterable[OutboxItem]) -> Plans:
-        """Plan for the chats of these rows; what is doubted is to be asked for, whatever is known."""
-        return self._doubt(await man.plan(dict.fromkeys(item.chat for item in items)), man.own)
-
-    def _doubt(self, plans: Plans, own: Own) -> Plans:
-        for chat, plan in list(plans.ready.items()):
-            if not self._doubted.isdisjoint((chat, str(plan.chat), str(plan.chat_pn))):
-                del plans.ready[chat]
-                plans.unlisted[chat] = (plan.chat_pn or plan.chat, user_of(own.pn))
-        return plans
-
-    def _ask_for_lists(self, plans: Plans) -> frozenset[str]:
-        """Ask who has which devices; returns the chats of people that WhatsApp says it does not know."""
-        now = trio.current_time()
-        # The chat's own user comes first; that the server might not know us is no news about the chat.
-        absent = {chat for chat, jids in plans.unlisted.items() if self._unknown.get(jids[0], -NEVER) > now}
-        wanted: dict[Jid, None] = {}
-        for chat, jids in plans.unlisted.items():
-            if chat not in absent and chat not in self._waits:
-                wanted |= dict.fromkeys(jids)
-                self._waits.expect(chat, (("devices", jid) for jid in jids), now + ANSWER_S)
-        if wanted and self._host.connection is not None:
-            self._host.connection.query_devices(sorted(wanted, key=str), now)
-        return frozenset(absent)
-
-    def _ask_for_bundles(self, plans: Plans) -> None:
-        """Ask for the keys of devices that we have no session with, once each."""
-        now = trio.current_time()
-        wanted: dict[Jid, None] = {}
-        for chat, plan in plans.ready.items():
-            lacking = [] if chat in self._waits else self._bundles.lacking(plan.needs_bundles, now)
-            if lacking:
-                wanted |= dict.fromkeys(lacking)
-                self._waits.expect(chat, (("bundle", device) for device in lacking), now + ANSWER_S)
-            elif plan.is_first_contact and chat not in self._waits:
-                self._new_chats.take(now)
-        if wanted and self._host.connection is not None:
-            self._host.connection.fetch_bundles(list(wanted), now)
-
-    def _hold_first_contacts(self, plans: Plans) -> None:
-        """Let people that we never met wait for their budget, and for the end of a restriction."""
-        now = trio.current_time()
-        rest_s = max(self._new_chats.wait_s(now), max(self._restricted.values(), default=-NEVER) - now)
-        for chat, plan in plans.ready.items():
-            if plan.is_first_contact and chat not in self._waits and rest_s > 0:
-                self._waits.rest(chat, now + rest_s)
 
     async def _seal(self, man: Draughtsman, item: OutboxItem, plan: Plan) -> tuple[Draft, Sealed] | Op:
         try:
@@ -297,7 +227,7 @@ class Sending:
     def _encrypt(
         self, man: Draughtsman, draft: Draft, plan: Plan, devices: Sequence[Jid], *, is_resync: bool = False
     ) -> Sealed:
-        known = self._bundles.of(devices)
+        known = self.queries.bundles.of(devices)
         token = plan.token.usable(self._host.services.unix_ms() / 1000)
         run = seal_for_devices if is_resync else seal
         return run(draft, devices, man.ring, man.own, bundles=known, token=token, entropy=self._host.services.entropy)
@@ -325,7 +255,7 @@ class Sending:
         connection, now = self._host.connection, trio.current_time()
         now_s = self._host.services.unix_ms() / 1000
         for item, draft, done in sealed:
-            self._bundles.used(done.devices)
+            self.queries.bundles.used(done.devices)
             if item.message_id in committed.refused or connection is None:
                 continue  # it expired, or was wiped, while we were sealing
             token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
@@ -379,7 +309,7 @@ class Sending:
             return []
         ops: list[Op] = [FailMessage(ack.id, refusal.reason, refusal.detail, now_ms)]
         # What a notification has told already, with more about it, is no news.
-        if refusal.restricts is not None and not self._is_restricted(refusal.restricts):
+        if refusal.restricts is not None and not self._first_contacts.is_restricted(refusal.restricts):
             data = {"kind": refusal.restricts, "code": ack.error, "is_active": True, "ends_at": None}
             ops.append(AppendEvent("account.restricted", data, now_ms))
         return ops
@@ -414,8 +344,7 @@ class Sending:
 
     def _refused(self, wa_id: str, flight: Flight, refusal: Refusal) -> None:
         if refusal.restricts is not None:
-            rest_until = trio.current_time() + RESTRICTION_S
-            self._restricted[refusal.restricts] = max(rest_until, self._restricted.get(refusal.restricts, -NEVER))
+            self._first_contacts.refused(refusal.restricts)
         elif refusal.reseal and wa_id not in self._resealed:
             self._reseal.add(wa_id)
             self._ask_anew(flight.chat)
@@ -423,7 +352,7 @@ class Sending:
 
     def _ask_anew(self, chat: str) -> None:
         """Doubt what we know of the devices of a chat."""
-        self._doubted.add(chat)
+        self.queries.doubt(chat)
         self._stir(True)
 
     def _stir(self, has_news: bool) -> None:
@@ -431,13 +360,10 @@ class Sending:
         if has_news:
             self._is_dirty = self._has_news = True
 
-    def _is_restricted(self, kind: str) -> bool:
-        return self._restricted.get(kind, -NEVER) > trio.current_time()
-
     def restrict(self, kind: str, until: float) -> None:
         """Write to nobody new until that monotonic time, for a reason of that kind."""
-        self._restricted[kind] = until
-        self._stir(self._waits.end_rests())  # they are weighed again
+        self._first_contacts.restrict(kind, until)
+        self._stir(self.queries.waits.end_rests())  # they are weighed again
 
     def proven(self, wa_ids: Iterable[str], chat: str | None) -> None:
         """Receipts came from a chat for these: the server has them, whether its ack came or not.
@@ -452,76 +378,17 @@ class Sending:
     # --- answers ------------------------------------------------------------------------------------------------
 
     async def devices_answered(self, event: DevicesAnswered) -> None:
-        """Keep the lists, and go on with the chats that waited for them."""
-        if self.own is None:
-            return
-        questions: list[Question] = [("devices", user) for user in event.asked]
-        if event.failure is not None:
-            self._retry_later(event.failure, questions)
-            return
-        self._retry_s = FIRST_RETRY_S
-        man = Draughtsman(self._host, self._shelf, self.own)
-        ops = await self._keep_lists(man, event)
-        self._believe(man, event)
-        changes = man.ring.take_changes()
-        if ops or changes:
-            await self._host.commit(*ops, *ops_of(changes))
-            self._shelf.remember(changes)
-        self._stir(self._waits.answered(questions))
-
-    def _believe(self, man: Draughtsman, event: DevicesAnswered) -> None:
-        """Note who is not there, and doubt no more what was told anew together with our own devices."""
-        known, now = {user.user for user in event.found if user.is_known and user.devices}, trio.current_time()
-        self._unknown = {user: until for user, until in self._unknown.items() if until > now}
-        for user in event.asked:
-            if user not in known and not man.own.is_own(user):
-                self._unknown[user] = now + ABSENT_S
-        if any(man.own.is_own(user) for user in event.asked):
-            for user in event.asked:
-                self._doubted -= {str(user), str(man.ring.canonical(user)), str(man.ring.pn_of(user))}
-
-    async def _keep_lists(self, man: Draughtsman, event: DevicesAnswered) -> list[Op]:
-        ops: list[Op] = []
-        now_ms = self._host.services.unix_ms()
-        users = [user for user in event.found if user.is_known and user.devices]
-        is_own_asked = any(man.own.is_own(user) for user in event.asked)
-        if is_own_asked and not any(man.own.is_own(user.user) for user in users):
-            man.remember_devices(user_of(man.own.lid), DeviceListEntry(ONLY_PHONE, now_ms))
-        names = {(LID, user.user) if user.is_pn else (PN, user.user) for user in event.asked}
-        names |= {(PN, user.lid.user) for user in users if user.lid is not None}
-        await man.load(frozenset(names))
-        for user in users:
-            jid, lid = user_of(user.user), user.lid and user_of(user.lid)
-            if jid.is_pn and lid is not None and not man.own.is_own(jid) and man.ring.learn(jid, lid):
-                ops.append(LearnPair(jid.user, lid.user))
-            canonical = man.ring.canonical(jid)
-            await man.load(frozenset({(DEVICES, str(canonical))}))
-            man.remember_devices(canonical, DeviceListEntry(user.devices, now_ms, user.device_hash))
-        return ops
+        """Go on with the chats that waited for lists of devices."""
+        if self.own is not None:
+            self._stir(await self.queries.devices_answered(event, self.own))
 
     def bundles_answered(self, event: BundlesAnswered) -> None:
-        """Keep the bundles that somebody waits for until the next sealing; a device without one is passed over."""
-        questions: list[Question] = [("bundle", device) for device in event.asked]
-        if event.failure is not None:
-            self._retry_later(event.failure, questions)
-            return
-        found, now = dict(event.found), trio.current_time()
-        for device in event.asked:
-            if self._waits.awaits(("bundle", device)):
-                self._retry_s = FIRST_RETRY_S
-                self._bundles.keep(device, found.get(device), now)
-        self._stir(self._waits.answered(questions))
+        """Go on with the chats that waited for keys."""
+        self._stir(self.queries.bundles_answered(event))
 
     def forget_bundles(self, *users: Jid | None) -> None:
         """These users have other keys, or other devices, than before."""
-        self._bundles.forget(user.user for user in users if user is not None)
-
-    def _retry_later(self, failure: int, questions: Sequence[Question]) -> None:
-        """Let who waits for these answers ask again later; nothing is lost meanwhile."""
-        wait_s = MAX_RETRY_S if failure == BUSY else self._retry_s
-        if self._waits.failed(questions, trio.current_time() + wait_s):
-            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
-            log.info("message.query_failed", instance_id=self._host.id, code=failure, retry_in_s=wait_s)
+        self.queries.bundles.forget(user.user for user in users if user is not None)
 
     async def token_issued(self, event: TokenIssued) -> None:
         """Remember that this contact has our token for this week."""
@@ -553,11 +420,11 @@ class Sending:
         if self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = self._doubt(await man.plan({flight.chat for flight in self._mismatched.values()}), self.own)
-        self._ask_for_lists(plans)
+        plans = await self.queries.plan(man, (flight.chat for flight in self._mismatched.values()))
+        self.queries.ask_for_lists(plans)
         ops: list[Op] = []
         for wa_id, flight in list(self._mismatched.items()):
-            if flight.chat in plans.ready or flight.chat not in self._waits:
+            if flight.chat in plans.ready or flight.chat not in self.queries.waits:
                 del self._mismatched[wa_id]
                 ops.append(self._taken(wa_id, None, self._missed(man, plans.ready.get(flight.chat), flight) or None))
         self._needs_resync = self._needs_resync or bool(ops)
@@ -585,9 +452,9 @@ class Sending:
         if not items or self.own is None:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
-        plans = await self._plan(man, items)
-        absent = self._ask_for_lists(plans)
-        self._ask_for_bundles(plans)
+        plans = await self.queries.plan(man, (item.chat for item in items))
+        absent = self.queries.ask_for_lists(plans)
+        self.queries.ask_for_bundles(plans)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
         for item in items:
@@ -595,7 +462,7 @@ class Sending:
             plan = plans.ready.get(item.chat)
             if item.chat in absent or kept is None:
                 ops.append(self._give_up(item, only=only))
-            elif plan is None or item.chat in self._waits:
+            elif plan is None or item.chat in self.queries.waits:
                 self._put_back(item, only=only)
             else:
                 outcome = self._encrypt_one_again(man, item, kept, plan, only=only)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.instance.messaging import sending
+from actors.instance.messaging import queries
 from tests.integration.actors.desks import Office, open_office
 from tests.unit.whatisup.protocol.messaging.parties import Person, two_people
 from whatisup.protocol.events import DevicesAnswered, ReceiptReceived
@@ -142,8 +142,8 @@ async def test_a_refused_message_is_not_encrypted_anew_before_its_devices_are_kn
     office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bob, _ = people
-    monkeypatch.setattr(sending, "FIRST_RETRY_S", 0.0)
-    office.messaging.sending._retry_s = 0.0
+    monkeypatch.setattr(queries, "FIRST_RETRY_S", 0.0)
+    office.messaging.sending.queries._retry_s = 0.0
     office.accept("ONE", bob)
     await office.pump()
     await office.answer_all(*people)
@@ -230,7 +230,7 @@ async def test_a_bundle_of_an_earlier_installation_is_not_used(
     _, bob, _ = people
     phone = bob.lid.with_device(0)
     await office.answer_bundles((phone,), bob)
-    assert len(office.messaging.sending._bundles) == 0
+    assert len(office.messaging.sending.queries.bundles) == 0
 
 
 async def test_a_token_is_issued_once_for_many_messages(office: Office, people: tuple[Person, Person, Person]) -> None:

@@ -118,3 +118,28 @@ async def test_what_is_due_and_may_not_be_done_wakes_nobody(office: Office) -> N
         assert actor._next_deadline() < now
         actor.farewell = Farewell.begin(Intent.LOG_OUT, now, previous=None)
         assert actor._next_deadline() > now
+
+
+async def test_a_phone_that_does_not_answer_is_asked_again_on_the_same_connection(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "ASK_AGAIN_MS", 20)
+    await office.commit(lately(of()))
+    await office.messaging.repair.resume()
+    await office.messaging.run_due()
+    assert len(office.line.sent) == 1
+    await trio.sleep_until(office.messaging.repair.deadline)
+    await office.messaging.run_due()
+    assert len(office.line.sent) == 2
+
+
+async def test_what_nobody_sent_for_a_day_is_given_up_on_the_same_connection(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.commit(lately(of()))
+    await office.messaging.repair.resume()
+    monkeypatch.setattr(repair, "GIVE_UP_MS", 0)
+    await office.messaging.run_due()
+    assert office.line.sent == []
+    assert await pending(office) == []
+    assert [name for name, _ in office.talk.told()] == ["undecryptable", "undecryptable"]
