@@ -41,6 +41,9 @@ ASK_AGAIN_MS: Final = 5 * 60 * 1000
 GIVE_UP_MS: Final = 24 * 3600 * 1000
 MAX_WAITING: Final = 512
 ANSWER_S: Final = 60.0
+KEYS_PER_S: Final = 10 / 60
+KEYS_BURST: Final = 100
+"""How many retry receipts carry a new prekey: anybody can make us write them, and each key is a row that stays."""
 
 _Key = tuple[str, str, str]
 
@@ -56,7 +59,7 @@ class Wait:
 class Repair:
     """When our phone is asked for what nobody sent again."""
 
-    __slots__ = ("_asked_until", "_budget", "_bundle", "_host", "_shelf", "_waiting", "own")
+    __slots__ = ("_asked_until", "_budget", "_bundle", "_host", "_keys", "_shelf", "_waiting", "own")
 
     def __init__(self, host: Host, shelf: KeyShelf) -> None:
         self._host = host
@@ -64,6 +67,7 @@ class Repair:
         limits = host.services.limits[host.row.mode]
         # Anybody can send what cannot be read, and each makes us write to our phone.
         self._budget = Bucket(limits.resends_per_s, limits.resend_burst, trio.current_time())
+        self._keys = Bucket(KEYS_PER_S, KEYS_BURST, trio.current_time())
         self._waiting: dict[_Key, Wait] = {}
         self._bundle: Bundle | None = None
         self._asked_until = -NEVER
@@ -110,8 +114,14 @@ class Repair:
             hide=failure is not None and failure.hide,
         )
 
-    async def _fresh_keys(self, digest: Digest) -> Bundle:
-        """Keys for a retry receipt, with a one-time prekey that is offered to nobody else."""
+    async def _fresh_keys(self, digest: Digest) -> Bundle | None:
+        """Keys for a retry receipt, with a one-time prekey that is offered to nobody else; None beyond the budget.
+
+        Without them the sender asks the server for our bundle.
+        """
+        if not self._keys.available(trio.current_time(), 1):
+            return None
+        self._keys.take(trio.current_time())
         own, services = digest.own, self._host.services
         first_id = await services.database.read(auth_rows.next_prekey_id, self._host.id)
         minted = sum(len(op.prekeys) for op in digest.ops if isinstance(op, PutPrekeys))

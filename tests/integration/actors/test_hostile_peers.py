@@ -14,6 +14,7 @@ import trio
 
 from actors.instance import Limits
 from actors.instance.messaging import reading
+from actors.instance.messaging.budgets import Bucket
 from tests.integration.actors.desks import Office, open_office
 from tests.unit.whatisup.protocol.messaging.parties import NOW_S, Device, Person, direct, entropy, two_people
 from whatisup.e2ee import SessionRecord, encrypt, pad, start_session
@@ -22,7 +23,7 @@ from whatisup.protocol.events import BundlesAnswered, MessageReceived, ReceiptRe
 from whatisup.protocol.prekeys import peer_bundle
 from whatisup.protocol.stanzas.enc import Enc
 from whatisup.protocol.stanzas.receipt import RetryRequest, parse_receipt
-from whatisup.store import events, messages
+from whatisup.store import auth, events, messages
 from whatisup.store.store import unix_ms
 from whatisup.wire import Node
 from whatisup.wire.message import Message, MessageKey, ProtocolMessage
@@ -249,3 +250,23 @@ async def test_nobody_gets_a_message_anew_under_another_key_without_our_telling(
     await office.messaging.heed(dataclasses.replace(asked, receipt=dataclasses.replace(asked.receipt, retry=request)))
     assert len(office.line.ids()) == 2
     assert await renewals(office) == [{"phone": bob.digits, "lid": bob.lid_digits, "device": 0}]
+
+
+async def test_what_cannot_be_read_makes_us_mint_prekeys_within_a_budget(
+    office: Office, people: tuple[Person, Person, Person]
+) -> None:
+    ann, _, mallory = people
+    office.messaging.repair._keys = Bucket(0.001, 3, trio.current_time())
+    before = await office.services.database.read(auth.next_prekey_id, office.id)
+    for number in range(10):
+        attrs = {
+            "id": f"MINT{number}",
+            "from": Jid("120363000000000001", "g.us"),
+            "participant": mallory.lid,
+            "t": str(unix_ms() // 1000),
+            "type": "text",
+        }
+        node = Node("message", attrs, (Node("enc", {"v": "2", "type": "skmsg"}, b"\x33" + bytes(80)),))
+        await office.messaging.gather(MessageReceived(node, ann.devices[1].envelope(node), 100))
+    await office.messaging.reading.settle()
+    assert await office.services.database.read(auth.next_prekey_id, office.id) - before == 3
