@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,6 +46,23 @@ def test_resends_are_counted_for_each_device(talk: Conversation) -> None:
     assert count(resends.count, talk.id, "S", "1000:1@lid") == 4
     assert count(resends.count, talk.id, "S", "1000:2@lid") == 1
     assert count(resends.count, talk.id, "T", "1000:1@lid") == 0
+
+
+def _answer(talk: Conversation, asked: int, registration_id: int = 7, requester: str = "1@lid") -> bytes | None:
+    ask = partial(resends.answer, asked=asked, registration_id=registration_id)
+    return talk.store.read(ask, talk.id, "S", requester)
+
+
+def test_an_answer_is_kept_for_the_receipt_that_it_answers(talk: Conversation) -> None:
+    talk.write(NoteResend("S", "1@lid", NOW + DAY_MS, asked=1, registration_id=7, stanza=b"first"))
+    assert [_answer(talk, 1), _answer(talk, 2), _answer(talk, 1, 8), _answer(talk, 1, requester="2@lid")] == [
+        b"first",
+        None,
+        None,
+        None,
+    ]
+    talk.write(NoteResend("S", "1@lid", NOW + DAY_MS, asked=2, registration_id=7, stanza=b"second"))
+    assert [_answer(talk, 1), _answer(talk, 2), _answer(talk, 3)] == [b"second", b"second", None]
 
 
 def test_poison_is_kept_as_it_came(talk: Conversation) -> None:
@@ -192,7 +210,7 @@ def everything(talk: Conversation, instance_id: str, mark: str) -> None:
         PutPrekeys(((1, needle[:16] * 2),)),
         SealMessages(tuple(SealedMessage(one.id, needle, needle) for one in accepted[:2])),
         RememberCiphertexts((b"h" * 32,), NOW),
-        NoteResend("S", "1000:3@lid", NOW),
+        NoteResend("S", "1000:3@lid", NOW, stanza=needle),
         KeepPoison(needle, "parse", NOW),
         AddJob("history", "a", needle),
         read(mark, original=needle),
@@ -249,6 +267,7 @@ def test_nothing_said_is_in_the_files(sqlite_store: Any, sqlite_path: Any) -> No
         ("retained", "message", lambda talk: talk.store.read(retained.get, talk.id, "S0")),
         ("jobs", "sealed", lambda talk: talk.store.read(jobs.pending, talk.id)),
         ("poison", "sealed", lambda talk: talk.store.read(poison.newest, talk.id)),
+        ("resends", "stanza", lambda talk: [_answer(talk, 1, requester=f"{n}@lid") for n in range(2)]),
     ],
 )
 def test_two_rows_swapped_do_not_open(talk: Conversation, table: str, column: str, look: Any) -> None:
@@ -257,6 +276,7 @@ def test_two_rows_swapped_do_not_open(talk: Conversation, table: str, column: st
         one = talk.accept(f"S{n}", target={"n": n})
         if n < 2:
             talk.write(SealMessages((SealedMessage(one.id, b"%d" % n, b"%d" % n),)))
+    talk.write(*(NoteResend("S", f"{n}@lid", NOW, registration_id=7, stanza=b"%d" % n) for n in range(2)))
     talk.write(AddJob("a", "a", b"0"), AddJob("a", "b", b"1"))
     talk.write(KeepPoison(b"0", "x", NOW), KeepPoison(b"1", "x", NOW))
     look(talk)
@@ -268,7 +288,8 @@ def test_two_rows_swapped_do_not_open(talk: Conversation, table: str, column: st
 def swap(talk: Conversation, name: str, column: str) -> None:
     """Exchange a column of the two first rows that have it."""
     table = tables.metadata.tables[name]
-    key = next(iter(table.primary_key.columns)) if name != "retained" else table.c.wa_id
+    key = {"retained": "wa_id", "resends": "requester"}.get(name)
+    key = next(iter(table.primary_key.columns)) if key is None else table.c[key]
 
     def exchange(tx: Any) -> None:
         query = select(key, table.c[column]).where(table.c[column].is_not(None)).order_by(key).limit(2)

@@ -84,7 +84,7 @@ HANDLERS: Final[Mapping[type, Handler]] = {
 }
 
 _ORDER: Final = tuple(dict.fromkeys(HANDLERS.values()))
-_SEALED_BY_INSTANCE: Final = frozenset({PutAuth, PutPrekeys, SealMessages, KeepPoison, AddJob})
+_SEALED_BY_INSTANCE: Final = frozenset({PutAuth, PutPrekeys, SealMessages, NoteResend, KeepPoison, AddJob})
 _SEALED_BY_CUSTOMER: Final = frozenset({
     WipeAuth, NewAuth, IngestMessage, NoteUndecryptable, AckMessage, RecordReceipt, FailMessage, FailQueued, AppendEvent
 })  # fmt: skip

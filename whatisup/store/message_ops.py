@@ -170,11 +170,18 @@ class RecordReceipt:
 
 @dataclass(frozen=True, slots=True)
 class NoteResend:
-    """A retry receipt of `requester` (a device JID) for one message is about to be answered; counted for 14 days."""
+    """A retry receipt of `requester` (a device JID) for one message is about to be answered; kept for 14 days.
+
+    `asked` and `registration_id` are what the receipt says, `stanza` is the answer: should the receipt come again, it
+    gets the same bytes.
+    """
 
     wa_id: str
     requester: str
     expires_at: int
+    asked: int = 1
+    registration_id: int = 0
+    stanza: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,6 +389,8 @@ ciphertexts = Table(
     sqlite_with_rowid=False,
 )
 
+# `stanza` is the answer to the retry receipt that said `asked`, of the installation `registration_id`: the same receipt
+# may come again, and is answered by the same bytes.
 resends = Table(
     "resends",
     metadata,
@@ -396,6 +398,10 @@ resends = Table(
     Column("wa_id", Text, nullable=False),
     Column("requester", Text, nullable=False),
     Column("count", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("registration_id", BigInteger, nullable=False),
+    Column("data_key_id", BigInteger, nullable=False),
+    Column("stanza", LargeBinary, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("instance_id", "wa_id", "requester"),
     Index("resends_to_expire", "expires_at"),

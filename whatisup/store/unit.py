@@ -195,7 +195,7 @@ _WEIGHTS: Mapping[type, Callable[[Any], int]] = {
     KeepPoison: lambda op: len(op.raw),
     AddJob: lambda op: len(op.payload),
     LearnPair: lambda op: _SEALED_ROW,
-    NoteResend: lambda op: _ROW_OVERHEAD,
+    NoteResend: lambda op: _SEALED_ROW + len(op.stanza),
     FinishJob: lambda op: _ROW_OVERHEAD,
     FailQueued: lambda op: _SEALED_ROW,
 }

@@ -38,6 +38,8 @@ NEVER: Final = float("inf")
 PATIENCE_S: Final = 4.0
 """How long the sender has to send a message again before our phone is asked for it."""
 ASK_AGAIN_MS: Final = 5 * 60 * 1000
+LOST_S: Final = 30.0
+"""How soon our phone is asked again on another connection: the question itself may never have left."""
 GIVE_UP_MS: Final = 24 * 3600 * 1000
 MAX_WAITING: Final = 512
 ANSWER_S: Final = 60.0
@@ -152,8 +154,9 @@ class Repair:
         if ended:
             await self._host.commit(*(_again(unread, now_ms, retry_state="ended") for unread in ended))
         for unread in pending:
-            if unread not in ended and (unread.phone_asked_at or 0) + ASK_AGAIN_MS <= now_ms:
-                self._wait_for(unread, now + PATIENCE_S)
+            if unread not in ended:
+                asked_ago_s = (now_ms - (unread.phone_asked_at or 0)) / 1000
+                self._wait_for(unread, now + max(PATIENCE_S, LOST_S - asked_ago_s))
 
     def _wait_for(self, unread: Unread, due_at: float) -> None:
         if len(self._waiting) < MAX_WAITING:  # the rest is found in the store at the next login

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
 import trio
@@ -29,9 +29,10 @@ from whatisup.protocol.messaging.resending import (
     wanted_for_retry,
 )
 from whatisup.protocol.prekeys import Bundle
+from whatisup.protocol.stanzas.receipt import RetryRequest
 from whatisup.store import NoteResend, Op, RecordReceipt, resends, retained
 from whatisup.store import Retained as Kept
-from whatisup.wire import Node
+from whatisup.wire import Node, decode_node, encode_node
 
 log = structlog.get_logger(__name__)
 
@@ -98,9 +99,12 @@ class Resending:
         event, own, request = waiting.event, self.own, waiting.event.receipt.retry
         if own is None or request is None:
             return
-        kept = await self._host.services.database.read(
-            _kept, self._host.id, request.wa_id, str(requester(event.receipt))
-        )
+        device = requester(event.receipt)
+        kept, answer = await self._host.services.database.read(_kept, self._host.id, request, str(device))
+        if answer is not None:  # our ack was lost, and perhaps the answer: new bytes would be read a second time
+            if not self._has_to_pay(waiting, str(user_of(event.receipt.source))):
+                await self._close(event, [decode_node(answer)], is_repeated=True)
+            return
         if kept is None:
             await self._close(event, [])
             return
@@ -111,8 +115,7 @@ class Resending:
             return
         message = Retained(kept.wa_id, Jid.parse(kept.chat), kept.message, kept.stanza_type, kept.edit, kept.unix_t)  # type: ignore[arg-type]  # the type was one of those words when it was kept
         if bundle is not None:
-            self._note_recreated(requester(event.receipt))
-        device = requester(event.receipt)
+            self._note_recreated(device)
         known = _identity_of(device, ring)
         node = seal_retry(event.receipt, message, ring, own, bundle, entropy=self._host.services.entropy)
         is_renewed = known is not None and known != _identity_of(device, ring)
@@ -125,11 +128,8 @@ class Resending:
         The budget is paid before a bundle is asked for, so that nobody makes us ask without end.
         """
         now, who = trio.current_time(), requester(waiting.event.receipt)
-        if not waiting.is_paid:
-            wait_s = self._budget(kept.chat, now).wait_s(now)
-            if wait_s > 0:
-                return self._wait(replace(waiting, due_at=now + wait_s, device=None))
-            self._budget(kept.chat, now).take(now)
+        if self._has_to_pay(waiting, kept.chat):
+            return True
         unix_s = self._host.services.unix_ms() / 1000
         receipt, recreated_at = waiting.event.receipt, self._recreated.get(who)
         device = needs_bundle(receipt, ring, own, recreated_at=recreated_at, now=unix_s)
@@ -139,6 +139,17 @@ class Resending:
             self._host.connection.fetch_bundles([device], now)
         tries = waiting.tries + 1
         return self._wait(replace(waiting, due_at=now + BUNDLE_S, device=device, is_paid=True, tries=tries))
+
+    def _has_to_pay(self, waiting: Request, chat: str) -> bool:
+        """Whether the answer has to wait for the chat's budget; else it is paid."""
+        now = trio.current_time()
+        if waiting.is_paid:
+            return False
+        wait_s = self._budget(chat, now).wait_s(now)
+        if wait_s > 0:
+            return self._wait(replace(waiting, due_at=now + wait_s, device=None))
+        self._budget(chat, now).take(now)
+        return False
 
     def _note_recreated(self, device: Jid) -> None:
         if len(self._recreated) >= MAX_WAITING:
@@ -166,7 +177,14 @@ class Resending:
             self._budgets[chat] = Bucket(limits.resends_per_s, limits.resend_burst, now)
         return self._budgets[chat]
 
-    async def _close(self, event: ReceiptReceived, nodes: list[Node], ring: Keyring | None = None, *told: Op) -> None:
+    async def _close(
+        self,
+        event: ReceiptReceived,
+        nodes: list[Node],
+        ring: Keyring | None = None,
+        *told: Op,
+        is_repeated: bool = False,
+    ) -> None:
         """Commit, send the resend if there is one, and ack the receipt."""
         receipt = event.receipt
         now_ms = self._host.services.unix_ms()
@@ -176,8 +194,8 @@ class Resending:
             is_ours = self.own is not None and self.own.is_own(receipt.source)
             chat = receipt.recipient if is_ours and receipt.recipient is not None else receipt.source
             ops.append(RecordReceipt((receipt.retry.wa_id,), "sent", now_ms, str(user_of(chat))))
-        if nodes and receipt.retry is not None:
-            ops.append(NoteResend(receipt.retry.wa_id, str(requester(receipt)), now_ms + LIFETIME_MS))
+        if nodes and receipt.retry is not None and not is_repeated:
+            ops.append(_note(receipt.retry, str(requester(receipt)), nodes[0], now_ms))
         changes = {} if ring is None else ring.take_changes()
         await self._host.commit(*ops, *ops_of(changes))
         self._shelf.remember(changes)
@@ -223,7 +241,24 @@ def _identity_of(device: Jid, ring: Keyring) -> bytes | None:
     return ring.get(IDENTITY, ring.settle(device)) if (device.is_pn or device.is_lid) and not device.agent else None
 
 
-def _kept(conn: object, vault: object, instance_id: str, wa_id: str, device: str) -> Kept | None:
-    """What was sent under that id, unless this device has had it often enough."""
-    granted = resends.count(conn, None, instance_id, wa_id, device)  # type: ignore[arg-type]  # the store's connection, passed through
-    return retained.get(conn, vault, instance_id, wa_id) if granted < MAX_RESENDS else None  # type: ignore[arg-type]  # the store's connection and vault
+def _note(request: RetryRequest, device: str, answer: Node, now_ms: int) -> NoteResend:
+    return NoteResend(
+        request.wa_id,
+        device,
+        now_ms + LIFETIME_MS,
+        asked=request.count,
+        registration_id=request.registration_id,
+        stanza=encode_node(answer),
+    )
+
+
+def _kept(
+    conn: Any, vault: Any, instance_id: str, request: RetryRequest, device: str
+) -> tuple[Kept | None, bytes | None]:
+    """What was sent under that id, unless this device has had it often enough; and how this receipt was answered."""
+    wa_id = request.wa_id
+    answer = resends.answer(
+        conn, vault, instance_id, wa_id, device, asked=request.count, registration_id=request.registration_id
+    )
+    granted = resends.count(conn, None, instance_id, wa_id, device)
+    return retained.get(conn, vault, instance_id, wa_id) if granted < MAX_RESENDS else None, answer

@@ -39,11 +39,11 @@ async def office(tmp_path: Path, people: tuple[Person, Person]) -> AsyncIterator
         yield office
 
 
-def retry(wa_id: str, bob: Person, *replies: Node) -> ReceiptReceived:
+def retry(wa_id: str, bob: Person, *replies: Node, count: int = 1) -> ReceiptReceived:
     device = bob.devices[0]
     registration = device.own.identity.registration_id + 1
     children = (
-        Node("retry", {"count": "1", "id": wa_id, "t": str(NOW_S), "v": "1"}),
+        Node("retry", {"count": str(count), "id": wa_id, "t": str(NOW_S), "v": "1"}),
         Node("registration", {}, registration.to_bytes(4, "big")),
     )
     node = Node("receipt", {"id": wa_id, "from": bob.lid, "t": str(NOW_S), "type": "retry"}, children)
@@ -115,3 +115,19 @@ async def test_an_answer_that_fails_later_is_kept_as_poison(
     await office.answer_bundles(office.line.bundles_asked.pop(), *people)
     assert (office.line.ids(), acked(office)) == ([], ["ONE"])
     assert [name for name, _ in office.talk.told("unprocessable")] == ["unprocessable"]
+
+
+async def test_the_same_retry_receipt_gets_the_same_bytes(office: Office, people: tuple[Person, Person]) -> None:
+    """Our ack may be lost, and the answer with it or not: a second encryption would be read a second time."""
+    bob = people[1]
+    await office.messaging.heed(retry("ONE", bob))
+    await office.answer_bundles(office.line.bundles_asked.pop(), *people)
+    (first,) = office.line.sent
+    office.lose()
+    office.log_in()
+    await office.messaging.heed(retry("ONE", bob))
+    assert (office.line.sent, acked(office), office.line.bundles_asked) == ([first], ["ONE"], [])
+    await office.messaging.heed(retry("ONE", bob, count=2))
+    await office.answer_all(*people)
+    same, other = (node for node in office.line.sent if node.attrs["id"] == "ONE")
+    assert (same == first, other == first) == (True, False), "it could not read that answer either"

@@ -14,6 +14,16 @@ from whatisup.store.upsert import insert_new, once, upsert
 _REMEMBER: Final = once(lambda dialect: insert_new(dialect, ciphertexts))
 
 
+_NOTE_RESEND: Final = once(
+    lambda dialect: upsert(
+        dialect,
+        resends,
+        update=("asked", "registration_id", "data_key_id", "stanza", "expires_at"),
+        more={"count": resends.c.count + 1},
+    )
+)
+
+
 def remember_ciphertexts(tx: Tx, work: Work) -> None:
     """Store hashes; one that is known keeps its time."""
     rows = [
@@ -24,19 +34,24 @@ def remember_ciphertexts(tx: Tx, work: Work) -> None:
 
 
 def note_resend(tx: Tx, work: Work) -> None:
-    """Count one more resend."""
-    rows = [
-        {
-            "instance_id": target.id,
-            "wa_id": op.wa_id,
-            "requester": op.requester,
-            "count": 1,
-            "expires_at": op.expires_at,
-        }
-        for target, op in work
-    ]
-    statement = upsert(tx.conn, resends, update=("expires_at",), more={"count": resends.c.count + 1})
-    tx.conn.execute(statement, rows)
+    """Count one more resend, and keep it in the place of the one before."""
+    rows = []
+    for target, op in work:
+        key = target.seal_key()
+        rows.append(
+            {
+                "instance_id": target.id,
+                "wa_id": op.wa_id,
+                "requester": op.requester,
+                "count": 1,
+                "asked": op.asked,
+                "registration_id": op.registration_id,
+                "data_key_id": key.id,
+                "stanza": tx.vault.seal(key, "resends", "stanza", (op.wa_id, op.requester), op.stanza),
+                "expires_at": op.expires_at,
+            }
+        )
+    tx.conn.execute(_NOTE_RESEND(tx.conn), rows)
 
 
 def keep_poison(tx: Tx, work: Work) -> None:
