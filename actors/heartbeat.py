@@ -124,7 +124,8 @@ class Heartbeat:
             await self._writer.call(instances.touch_connected, seen)
 
     async def _reconcile(self) -> None:
-        revisions = {key: member.revision for key, member in self._fleet.members.items()}
+        # An odd revision is a commit under way: the row may be ahead of what its actor knows.
+        revisions = {key: m.revision for key, m in self._fleet.members.items() if m.revision % 2 == 0}
         rows = {row.id: row for row in await self._database.read(instances.runnable)}
         for key in rows.keys() - {slot.key for slot in self._supervisor.slots()}:
             self._ensure(key)

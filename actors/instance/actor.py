@@ -86,7 +86,7 @@ class InstanceActor:
         self.backoff = Backoff(services.jitter)
         self.farewell: Farewell | None = None
         self.last_frame_at: int | None = None
-        self.revision = 0
+        self.revision = 0  # counts the beginnings and the ends of commits, so it is odd during one
         # What the store holds of the server's wishes, so that hearing the same again writes nothing.
         self.routing_info: bytes | None = None
         self.props_hash: str | None = None
@@ -358,8 +358,10 @@ class InstanceActor:
         if connection is not None:
             connection.hold(trio.current_time())
         self.revision += 1
-        committed = await self.services.writer.submit(Unit(self.id, self.row.incarnation, ops))
-        self.revision += 1
+        try:
+            committed = await self.services.writer.submit(Unit(self.id, self.row.incarnation, ops))
+        finally:
+            self.revision += 1
         if connection is not None:
             connection.resume(trio.current_time())
         return committed
@@ -412,16 +414,18 @@ class InstanceActor:
         """
         if origin is not None:
             self.revision += 1
-            self.row = await self.services.writer.call(
-                instances.begin_wipe,
-                self.id,
-                self.row.incarnation,
-                intent,
-                origin,
-                self.services.unix_ms(),
-                lane=self.id,
-            )
-            self.revision += 1
+            try:
+                self.row = await self.services.writer.call(
+                    instances.begin_wipe,
+                    self.id,
+                    self.row.incarnation,
+                    intent,
+                    origin,
+                    self.services.unix_ms(),
+                    lane=self.id,
+                )
+            finally:
+                self.revision += 1
         now = trio.current_time()
         self.farewell = Farewell.begin(intent, now, previous=self.farewell)
         if logout is not None:

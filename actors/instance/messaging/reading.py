@@ -105,6 +105,7 @@ class Reading:
             raise
         except Exception as error:  # whatever it was, it is one stanza's: find it, and let the others live
             log.warning("instance.batch_failed", instance_id=self._host.id, error=type(error).__name__)
+            self._shelf.reopen()  # what is cached may be older than the store: whether the unit is there is not known
             for event in events:
                 await self._settle_alone(event, own)
 
@@ -123,6 +124,7 @@ class Reading:
             Fenced, StoreUnavailable: as `Host.commit`.
         """
         log.error("instance.stanza_poisoned", instance_id=self._host.id, error=why)
+        self._shelf.reopen()
         now_ms = self._host.services.unix_ms()
         if isinstance(event, MessageReceived | ReceiptReceived | NotificationReceived):
             raw = encode_node(event.node)

@@ -10,6 +10,7 @@ import pytest
 import trio
 from sqlalchemy import text
 
+from actors.instance.actor import InstanceActor
 from actors.messages import RequestQr, Stop
 from tests.integration.actors.house import ORIGIN, House, open_house, open_sandbox
 from whatisup.control import FaultParams, FaultRequest, Scope
@@ -87,6 +88,25 @@ async def test_an_actor_owned_by_another_incarnation_is_replaced(house: House) -
         return member is not None and member is not before and member.row.status is State.CONNECTED
 
     await until(is_another)
+
+
+async def test_an_actor_in_the_middle_of_a_commit_is_not_judged(house: House) -> None:
+    """Its row may be ahead of what it knows: a farewell bumps the incarnation, and its actor learns it a bit later."""
+    instance_id, _ = await house.pair()
+
+    async def is_greeted() -> bool:
+        return len(await house.database.read(auth.prekey_ids, instance_id, "uploaded")) == 811
+
+    await until(is_greeted)  # from here on it has nothing to commit
+    member = house.system.fleet.members[instance_id]
+    assert isinstance(member, InstanceActor)
+    member.revision += 1
+    await sql(house, "UPDATE instances SET incarnation = incarnation + 1 WHERE id = :id", id=instance_id)
+    await house.system._heartbeat.beat()
+    assert house.system.fleet.members.get(instance_id) is member
+    member.revision += 1
+    await house.system._heartbeat.beat()
+    assert house.system.fleet.members.get(instance_id) is not member
 
 
 async def test_last_seen_follows_the_frames_of_connected_instances(house: House) -> None:

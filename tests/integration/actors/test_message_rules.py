@@ -142,3 +142,29 @@ async def test_a_logout_fails_what_was_queued(house: House, monkeypatch: pytest.
     assert event.data is not None
     assert event.data["message_id"] == message.id
     assert await house.sandbox.received(contact.number) == []
+
+
+async def test_state_is_loaded_again_after_a_unit_of_which_nobody_knows(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit was written, and yet it failed: what is cached is older than the store, and must not be built upon."""
+    instance_id, number = await house.pair()
+    contact = await house.sandbox.create_account()
+    real, failures = InstanceActor.commit, []
+
+    async def write_and_fail(actor: InstanceActor, *ops: Any) -> Any:
+        committed = await real(actor, *ops)
+        if not failures and any(type(op).__name__ == "IngestMessage" for op in ops):
+            failures.append(len(ops))
+            raise RuntimeError("a defect right after the commit")
+        return committed
+
+    monkeypatch.setattr(InstanceActor, "commit", write_and_fail)
+    await say(house, contact.number, number, "one")
+    assert await texts_received(house, instance_id, 1) == ["one"]
+    await say(house, contact.number, number, "two", "three")
+    assert await texts_received(house, instance_id, 3) == ["one", "two", "three"]
+    assert failures
+    kinds = {event.type for event in await house.events(instance_id)}
+    assert "message.undecryptable" not in kinds
+    await nothing_waits(house, number)
