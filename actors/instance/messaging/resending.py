@@ -43,6 +43,8 @@ MAX_WAITING: Final = 512
 MAX_WAITING_OF_USER: Final = 256
 """So that nobody who asks for everything keeps others from being answered."""
 MAX_CHATS: Final = 256
+LOOK_S: Final = 0.5
+"""How soon it is looked again whether the server's queue is over."""
 BUNDLE_S: Final = 60.0
 ASK_AGAIN_S: Final = 30.0
 """After that long the server is asked again for a bundle that it failed to give."""
@@ -93,11 +95,25 @@ class Resending:
         Raises:
             Fenced, StoreUnavailable: as `Host.commit`.
         """
-        await self._answer(Request(event, NEVER))
+        if await self._is_latest(event):
+            await self._answer(Request(event, NEVER))
+
+    async def _is_latest(self, event: ReceiptReceived) -> bool:
+        """Let only the last of a device's receipts for a message wait: answers to several would all be read."""
+        for waiting in [request for request in self._waiting if _subject(request.event) == _subject(event)]:
+            if _count(event) < _count(waiting.event):
+                await self._close(event, [])
+                return False
+            self._take([waiting])
+            await self._close(waiting.event, [])
+        return True
 
     async def _answer(self, waiting: Request, bundle: Bundle | None = None) -> None:
         event, own, request = waiting.event, self.own, waiting.event.receipt.retry
         if own is None or request is None:
+            return
+        if self._is_draining:  # a later one of the same device may follow in the server's queue
+            self._wait(replace(waiting, due_at=trio.current_time() + LOOK_S))
             return
         device = requester(event.receipt)
         kept, answer = await self._host.services.database.read(_kept, self._host.id, request, str(device))
@@ -121,6 +137,11 @@ class Resending:
         is_renewed = known is not None and known != _identity_of(device, ring)
         renewed = [identity_changed(ring, device, self._host.services.unix_ms())] if is_renewed else []
         await self._close(event, [] if node is None else [node], ring, *renewed)
+
+    @property
+    def _is_draining(self) -> bool:
+        connection = self._host.connection
+        return connection is not None and bool(connection.is_draining)
 
     def _is_postponed(self, waiting: Request, kept: Kept, ring: Keyring, own: Own) -> bool:
         """Whether the answer has to wait: for the chat's budget, or for a bundle that is being asked for.
@@ -239,6 +260,16 @@ class Resending:
 def _identity_of(device: Jid, ring: Keyring) -> bytes | None:
     """The key that we know a device by, under either name of its user."""
     return ring.get(IDENTITY, ring.settle(device)) if (device.is_pn or device.is_lid) and not device.agent else None
+
+
+def _subject(event: ReceiptReceived) -> tuple[Jid, str]:
+    """Which device asks for which message."""
+    request = event.receipt.retry
+    return requester(event.receipt), "" if request is None else request.wa_id
+
+
+def _count(event: ReceiptReceived) -> int:
+    return 0 if event.receipt.retry is None else event.receipt.retry.count
 
 
 def _note(request: RetryRequest, device: str, answer: Node, now_ms: int) -> NoteResend:

@@ -131,3 +131,19 @@ async def test_the_same_retry_receipt_gets_the_same_bytes(office: Office, people
     await office.answer_all(*people)
     same, other = (node for node in office.line.sent if node.attrs["id"] == "ONE")
     assert (same == first, other == first) == (True, False), "it could not read that answer either"
+
+
+async def test_of_several_receipts_in_the_servers_queue_only_the_last_is_answered(
+    office: Office, people: tuple[Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resending, "LOOK_S", 0.0)
+    office.line.is_draining = True
+    for count in (1, 3, 2):
+        await office.messaging.heed(retry("ONE", people[1], count=count))
+    await office.messaging.run_due()
+    assert (office.line.bundles_asked, acked(office)) == ([], ["ONE", "ONE"])
+    office.line.is_draining = False
+    await office.messaging.run_due()
+    await office.answer_all(*people)
+    assert [message.direct.count for message in office.line.messages() if message.direct is not None] == [3]
+    assert len(acked(office)) == 3
