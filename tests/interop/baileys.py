@@ -84,6 +84,15 @@ class Baileys:
                     return found
         raise AssertionError(f"no {event} {wanted or ''} within {PATIENCE_S:g} s; there were {self.seen}")
 
+    async def until_each(self, *wanted: dict[str, Any]) -> None:
+        """Wait until each of these has come, in any order."""
+        missing = list(wanted)
+        with trio.move_on_after(PATIENCE_S):
+            while missing:
+                found = await self.next()
+                missing = [one for one in missing if not one.items() <= found.items()]
+        assert not missing, f"no {missing} within {PATIENCE_S:g} s; there were {self.seen}"
+
     async def next(self) -> dict[str, Any]:
         """Wait for the next event, whatever it is."""
         assert self.process.stdout is not None
