@@ -95,8 +95,20 @@ class Resending:
         Raises:
             Fenced, StoreUnavailable: as `Host.commit`.
         """
+        # Before it waits for anything: once the queue is over, the outbox would send the message beside the answer.
+        await self._host.commit(*self._proof(event))
         if await self._is_latest(event):
             await self._answer(Request(event, NEVER))
+
+    def _proof(self, event: ReceiptReceived) -> list[Op]:
+        """Who asks for a message again proves that the server took it: that one, and of that chat."""
+        receipt = event.receipt
+        if receipt.retry is None:
+            return []
+        is_ours = self.own is not None and self.own.is_own(receipt.source)
+        chat = receipt.recipient if is_ours and receipt.recipient is not None else receipt.source
+        now_ms = self._host.services.unix_ms()
+        return [RecordReceipt((receipt.retry.wa_id,), "sent", now_ms, str(user_of(chat)))]
 
     async def _is_latest(self, event: ReceiptReceived) -> bool:
         """Let only the last of a device's receipts for a message wait: answers to several would all be read."""
@@ -210,16 +222,12 @@ class Resending:
         receipt = event.receipt
         now_ms = self._host.services.unix_ms()
         ops: list[Op] = [*told]
-        if receipt.retry is not None:
-            # Who asks for a message again proves that the server took it: that one, and of that chat.
-            is_ours = self.own is not None and self.own.is_own(receipt.source)
-            chat = receipt.recipient if is_ours and receipt.recipient is not None else receipt.source
-            ops.append(RecordReceipt((receipt.retry.wa_id,), "sent", now_ms, str(user_of(chat))))
         if nodes and receipt.retry is not None and not is_repeated:
             ops.append(_note(receipt.retry, str(requester(receipt)), nodes[0], now_ms))
         changes = {} if ring is None else ring.take_changes()
-        await self._host.commit(*ops, *ops_of(changes))
-        self._shelf.remember(changes)
+        if ops or changes:
+            await self._host.commit(*ops, *ops_of(changes))
+            self._shelf.remember(changes)
         connection, now = self._host.connection, trio.current_time()
         if connection is not None:
             connection.send(nodes, now)

@@ -147,3 +147,16 @@ async def test_of_several_receipts_in_the_servers_queue_only_the_last_is_answere
     await office.answer_all(*people)
     assert [message.direct.count for message in office.line.messages() if message.direct is not None] == [3]
     assert len(acked(office)) == 3
+
+
+async def test_what_is_asked_for_again_is_not_sent_once_more_beside_the_answer(
+    office: Office, people: tuple[Person, Person]
+) -> None:
+    """The ack was lost with the process; the receipt that waits for the end of the queue stands for it."""
+    office.lose()
+    line = office.log_in()
+    line.is_draining = True
+    await office.messaging.heed(retry("ONE", people[1]))
+    line.is_draining = False
+    await office.pump()
+    assert line.ids() == ["TWO"]
