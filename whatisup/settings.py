@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 from whatisup.errors import SettingsError
@@ -53,6 +54,29 @@ def _choice(*allowed: str) -> Callable[[str], str]:
         return raw
 
     return parse
+
+
+def _switch(raw: str) -> bool:
+    if raw.lower() not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+        raise ValueError("must be true or false")
+    return raw.lower() in {"1", "true", "yes", "on"}
+
+
+def _networks(raw: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in raw.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, with commas between them") from None
+
+
+def _ladder(raw: str) -> tuple[float, ...]:
+    try:
+        delays = tuple(float(part) for part in raw.split(","))
+    except ValueError:
+        raise ValueError("must be seconds with commas between them, such as 10,60,300") from None
+    if len(delays) > 20 or not all(0 <= delay <= 7 * 86_400 for delay in delays):
+        raise ValueError("must be at most 20 delays from 0 seconds to a week")
+    return delays
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -186,6 +210,69 @@ SETTINGS: tuple[Setting, ...] = (
         "resends that one chat's retry receipts get a minute, live; 0 = no limit",
     ),
     Setting("RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once first, live"),
+    Setting("EVENT_RETENTION_DAYS", "event_retention_days", "30", _integer(1, 3650), "days the event log goes back"),
+    Setting(
+        "WEBHOOK_TIMEOUT_S", "webhook_timeout_s", "10", _number(0.1, 120), "how long one delivery attempt may take"
+    ),
+    Setting(
+        "WEBHOOK_RETRY_DELAYS_S",
+        "webhook_retry_delays_s",
+        "10,60,300,1800,7200",
+        _ladder,
+        "seconds before each further attempt; then a delivery has failed",
+    ),
+    Setting(
+        "WEBHOOK_ORDERING",
+        "webhook_ordering",
+        "relaxed",
+        _choice("relaxed", "strict"),
+        "strict = nothing passes a failing delivery; relaxed = after its third failure",
+    ),
+    Setting("WEBHOOK_MAX_PER_HOST", "webhook_max_per_host", "4", _integer(1, 1000), "attempts at once to one host"),
+    Setting("WEBHOOK_MAX_IN_FLIGHT", "webhook_max_in_flight", "64", _integer(1, 10_000), "attempts at once in all"),
+    Setting(
+        "WEBHOOK_DISABLE_AFTER_S",
+        "webhook_disable_after_s",
+        "259200",
+        _integer(60, 31_536_000),
+        "an endpoint where nothing arrived for this long is disabled, seconds",
+    ),
+    Setting(
+        "WEBHOOK_ALLOW_HTTP",
+        "webhook_allow_http",
+        "false",
+        _switch,
+        "let live webhooks go to http:// URLs, unencrypted",
+    ),
+    Setting(
+        "WEBHOOK_ALLOW_PRIVATE_CIDRS",
+        "webhook_allow_private_cidrs",
+        "",
+        _networks,
+        "networks that are not public and may be delivered to all the same, with commas",
+    ),
+    Setting(
+        "WEBHOOK_CA_FILE", "webhook_ca_file", None, _text, "PEM certificates that receivers may have beside public ones"
+    ),
+    Setting(
+        "WEBHOOK_PAYLOAD_DAYS", "webhook_payload_days", "7", _integer(0, 3650), "days a delivered payload can be shown"
+    ),
+    Setting(
+        "WEBHOOK_FAILED_PAYLOAD_DAYS",
+        "webhook_failed_payload_days",
+        "30",
+        _integer(0, 3650),
+        "days a payload that did not arrive can be shown and sent again",
+    ),
+    Setting("RATE_LIMIT_BURST", "rate_limit_burst", "60", _integer(1, 1_000_000), "requests at once, live, a customer"),
+    Setting(
+        "RATE_LIMIT_PER_S", "rate_limit_per_s", "1", _number(0, 100_000), "requests a second after that; 0 = no limit"
+    ),
+    Setting("RATE_LIMIT_BURST_TEST", "rate_limit_burst_test", "200", _integer(1, 1_000_000), "the same, test keys"),
+    Setting("RATE_LIMIT_PER_S_TEST", "rate_limit_per_s_test", "200", _number(0, 100_000), "the same, test keys"),
+    Setting(
+        "WHATISUP_ADMIN_KEY", "admin_key", None, _secret, "opens /admin/v1; unset = no such routes", is_secret=True
+    ),
 )
 
 
@@ -226,6 +313,23 @@ class Settings:
     new_chats_per_day: int
     retry_resends_per_minute: float
     retry_resends_burst: int
+    event_retention_days: int
+    webhook_timeout_s: float
+    webhook_retry_delays_s: tuple[float, ...]
+    webhook_ordering: str
+    webhook_max_per_host: int
+    webhook_max_in_flight: int
+    webhook_disable_after_s: int
+    webhook_allow_http: bool
+    webhook_allow_private_cidrs: tuple[IPv4Network | IPv6Network, ...]
+    webhook_ca_file: str | None
+    webhook_payload_days: int
+    webhook_failed_payload_days: int
+    rate_limit_burst: int
+    rate_limit_per_s: float
+    rate_limit_burst_test: int
+    rate_limit_per_s_test: float
+    admin_key: str | None
 
     def __repr__(self) -> str:
         # A database's URL may hold its password.

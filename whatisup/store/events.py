@@ -74,6 +74,7 @@ def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
         data=_data(vault, keys, row),
         expires_at=row.expires_at,
         message_id=row.message_id,
+        trace=row.trace,
     )
 
 

@@ -26,6 +26,42 @@ class Intent(StrEnum):
     DELETE = "delete"
 
 
+class Ordering(StrEnum):
+    """What a failing webhook does to the ones behind it, of the same endpoint and instance."""
+
+    STRICT = "strict"
+    """They wait until it has arrived or was given up."""
+    RELAXED = "relaxed"
+    """They pass it after its third failure, and it is marked late."""
+
+
+class DisabledReason(StrEnum):
+    """Why a webhook endpoint gets nothing."""
+
+    CUSTOMER = "customer"
+    GONE = "gone"
+    """It answered 410."""
+    FAILING = "failing"
+    """Nothing arrived there for days."""
+
+
+class DeliveryKind(StrEnum):
+    """Where a delivery comes from. Each kind has its own order, so that a long replay holds up nothing that is new."""
+
+    LIVE = "live"
+    REPLAY = "replay"
+    TEST = "test"
+
+
+class DeliveryStatus(StrEnum):
+    """How far a delivery got."""
+
+    PENDING = "pending"
+    RETRYING = "retrying"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Who asked for a change: `actor` names the kind (`api_key`, `operator`, `system`), the rest says which."""
@@ -125,6 +161,8 @@ class Event:
     data: dict[str, Any] | None = field(repr=False)
     expires_at: int | None
     message_id: str | None = None
+    trace: str | None = None
+    """The W3C traceparent of what caused it, where traces are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from whatisup.lifecycle import Reason, State
 from whatisup.store.message_records import MessageStatus
-from whatisup.store.records import Intent, Mode
+from whatisup.store.records import DeliveryKind, DeliveryStatus, DisabledReason, Intent, Mode, Ordering
 
 metadata = MetaData()
 
@@ -60,6 +60,10 @@ log_head = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),
+    # The last position that retention has deleted: a cursor below it has lost something.
+    Column("floor", BigInteger, nullable=False, server_default=text("0")),
+    # Counts the changes of webhook endpoints, so that who may keep them in memory sees when to read them again.
+    Column("webhook_revision", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("id = 1", name="one_log_head"),
 )
 
@@ -107,6 +111,8 @@ customers = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # JSON by mode, {"live": {"burst": 60, "per_s": 1}}; what is not there is as the settings say.
+    Column("rate_limits", Text),
 )
 
 instances = Table(
@@ -190,6 +196,8 @@ events = Table(
     Column("expires_at", BigInteger),
     # The message whose body the event is told with; the body itself stands in the message's row alone.
     Column("message_id", Text),
+    # The W3C traceparent of what caused it, where traces are kept.
+    Column("trace", Text),
     one_of("mode", Mode, "event_mode"),
     CheckConstraint("(instance_id IS NULL) = (seq IS NULL)", name="event_seq"),
     CheckConstraint("(data IS NULL) = (data_key_id IS NULL)", name="event_data"),
@@ -311,6 +319,7 @@ messages = Table(
     Column("retry_state", Text),
     Column("phone_asked_at", BigInteger),
     Column("settled_at", BigInteger),
+    Column("trace", Text),
     one_of("mode", Mode, "message_mode"),
     one_of("direction", ("in", "out"), "message_direction"),
     one_of("source", ("api", "phone", "contact"), "message_source"),
@@ -432,4 +441,103 @@ jobs = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("jobs_by_key", "instance_id", "kind", "key", unique=True),
+)
+
+# --- webhooks -------------------------------------------------------------------------------------------------------
+
+# `events` and `instance_ids` are JSON lists; no instance ids means all. `secret`, the one before it (which signs too
+# until `previous_secret_until`) and the custom headers are sealed under the customer's key.
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("customer_id", Text, ForeignKey("customers.id"), nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("instance_ids", Text, nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("ordering", Text),
+    Column("data_key_id", BigInteger),
+    Column("secret", LargeBinary),
+    Column("previous_secret", LargeBinary),
+    Column("previous_secret_until", BigInteger),
+    Column("headers", LargeBinary),
+    Column("has_custom_secret", Boolean, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("disabled_reason", Text),
+    Column("disabled_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    one_of("mode", Mode, "endpoint_mode"),
+    one_of("ordering", Ordering, "endpoint_ordering"),
+    one_of("disabled_reason", DisabledReason, "endpoint_disabled_reason"),
+    CheckConstraint("deleted_at IS NOT NULL OR secret IS NOT NULL", name="endpoint_secret"),
+    Index("endpoints_newest", "customer_id", "mode", "created_at", "id"),
+)
+
+# One event for one endpoint: the queue, and what became of it. `attempt_count` counts all attempts, `tries` those of
+# the current run of the retry ladder. A late delivery is one that others were let past.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("position", POSITION, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("endpoint_id", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("instance_id", Text),
+    Column("event", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("is_late", Boolean, nullable=False, server_default=false()),
+    Column("attempt_count", Integer, nullable=False, server_default=text("0")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("last_response_status", Integer),
+    Column("next_attempt_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("payload_expires_at", BigInteger),
+    one_of("mode", Mode, "delivery_mode"),
+    one_of("kind", DeliveryKind, "delivery_kind"),
+    one_of("status", DeliveryStatus, "delivery_status"),
+    CheckConstraint(
+        "(next_attempt_at IS NOT NULL) = (status IN ('pending', 'retrying'))", name="delivery_next_attempt"
+    ),
+    CheckConstraint("(delivered_at IS NOT NULL) = (status = 'success')", name="delivery_delivered"),
+    Index("deliveries_once", "endpoint_id", "event_id", unique=True),
+    Index("deliveries_newest", "customer_id", "mode", "position"),
+    Index(
+        "deliveries_by_lane",
+        "endpoint_id",
+        "instance_id",
+        "kind",
+        "is_late",
+        "position",
+        **only("next_attempt_at IS NOT NULL"),
+    ),
+    Index("deliveries_due", "next_attempt_at", **only("next_attempt_at IS NOT NULL")),
+    Index("deliveries_unsettled", "event_id", **only("next_attempt_at IS NOT NULL")),
+    Index("deliveries_to_expire", "payload_expires_at", **only("payload_expires_at IS NOT NULL")),
+)
+
+# `response` is the beginning of what the receiver said, sealed under the customer's key.
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("delivery_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("response_status", Integer),
+    Column("error", Text),
+    Column("data_key_id", BigInteger),
+    Column("response", LargeBinary),
+    PrimaryKeyConstraint("delivery_id", "number"),
+    CheckConstraint("(response IS NULL) = (data_key_id IS NULL)", name="attempt_response"),
+    sqlite_with_rowid=False,
 )

@@ -56,6 +56,7 @@ class Told:
     because: object = None
     message_id: str | None = None
     expires_at: int | None = None
+    trace: str | None = None
 
 
 @dataclass(slots=True)
@@ -155,6 +156,7 @@ def write_told(tx: Tx, targets: Iterable[Target]) -> None:
                 data=dict(told.data),
                 expires_at=told.expires_at,
                 message_id=told.message_id,
+                trace=told.trace,
             )
             target.events.append(event)
             tx.events.append(event)

@@ -168,6 +168,7 @@ def event_row(vault: Vault, key: DataKey, event: Event) -> dict[str, Any]:
         "data": vault.seal(key, "events", "data", (event.id,), json.encode(data)),
         "expires_at": event.expires_at,
         "message_id": event.message_id,
+        "trace": event.trace,
     }
 
 
