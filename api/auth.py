@@ -39,11 +39,22 @@ class Principal:
     key_id: str
     instance_id: str | None
     expires_at: int | None
+    scopes: tuple[str, ...] = ()
+    """What the key may do; empty means everything."""
 
     @classmethod
     def of(cls, key: ApiKey) -> Principal:
         """Take from a key what decides about access."""
-        return cls(key.customer_id, key.mode, key.id, key.instance_id, key.expires_at)
+        return cls(key.customer_id, key.mode, key.id, key.instance_id, key.expires_at, key.scopes)
+
+    def has(self, scope: str) -> bool:
+        """Whether the key's scopes allow what `scope` names; a key without scopes has them all."""
+        return not self.scopes or scope in self.scopes
+
+    @property
+    def may_read_messages(self) -> bool:
+        """Whether `message.*` events, and all else that shows what people write, may be shown to the holder."""
+        return self.has("messages:read")
 
     def may_see(self, instance_id: str) -> bool:
         """Whether the key's binding allows this instance; whose instance it is, the store decides."""

@@ -32,6 +32,7 @@ CODES: Mapping[str, Code] = {
     "auth_invalid": Code(401, "The key matches no active key."),
     "auth_expired": Code(401, "The key was revoked or has expired."),
     "instance_scoped_key": Code(403, "The key is bound to one instance and the route spans several."),
+    "insufficient_scope": Code(403, "The key lacks a scope that the route needs; `details` names it."),
     "operator_only": Code(403, "The route needs the operator token or a loopback peer."),
     "not_found": Code(404, "No such route or resource for this key."),
     "instance_not_found": Code(404, "No such instance for this key."),

@@ -16,7 +16,7 @@ from quart import Response, g, request
 from api import auth
 from api.problems import Problem, problem_of
 from api.routes.edge import Edge
-from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange
+from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange, require_scopes
 from api.schemas.parse import Invalid, parse_json, parse_query
 from api.schemas.replies import ErrorBody, ErrorEnvelope
 from api.schemas.requests import Request
@@ -110,7 +110,8 @@ async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> aut
     """Find out who asks.
 
     Raises:
-        Problem: `auth_…` without a valid key; 404 for a live key on a sandbox route; `instance_scoped_key`.
+        Problem: `auth_…` without a valid key; 404 for a live key on a sandbox route; `insufficient_scope`,
+            `instance_scoped_key`.
     """
     try:
         header = http.headers.get("Authorization")
@@ -125,6 +126,7 @@ async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> aut
     edge.key_uses[principal.key_id] = edge.now()
     if endpoint.access is Access.TEST_KEY and principal.mode is not Mode.TEST:
         raise Problem("not_found", "the sandbox is for zpk_test_ keys")
+    require_scopes(principal, endpoint.scopes)
     if endpoint.is_customer_wide and principal.instance_id is not None:
         raise Problem("instance_scoped_key")
     return principal

@@ -6,7 +6,7 @@ Rule: the router, the dispatcher and the OpenAPI document all read this one desc
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar, cast
@@ -67,6 +67,14 @@ class Exchange(Generic[B, Q]):
         """Who asked, for audit rows."""
         return self.principal.origin(self.request_id)
 
+    def require_scope(self, scope: str) -> None:
+        """Refuse a key without a scope that this very request needs, beyond what its route does.
+
+        Raises:
+            Problem: `insufficient_scope`.
+        """
+        require_scopes(self.principal, (scope,))
+
     @property
     def instance_id(self) -> str:
         """The instance in the path, refused as unknown when the key is bound to another one.
@@ -78,6 +86,17 @@ class Exchange(Generic[B, Q]):
         if _ID.match(instance_id) is None or not self.principal.may_see(instance_id):
             raise Problem("instance_not_found")
         return instance_id
+
+
+def require_scopes(principal: Principal, scopes: Iterable[str]) -> None:
+    """Refuse a key that lacks one of these scopes.
+
+    Raises:
+        Problem: `insufficient_scope`, which names the first that is missing.
+    """
+    for scope in scopes:
+        if not principal.has(scope):
+            raise Problem("insufficient_scope", f"this needs a key with the scope `{scope}`", scope=scope)
 
 
 def checked_cursor(cursor: str | None) -> str | None:
@@ -121,6 +140,10 @@ class Endpoint:
     query: type[Request] = NoQuery
     media: Mapping[str, str] = field(default_factory=dict)
     """Further media types of a success, each with a sentence."""
+    scope: str | None = None
+    """The scope a key needs (one of `keys.SCOPES`); None only where every key may call."""
+    further_scopes: tuple[str, ...] = ()
+    """What it needs besides, where a route does one thing and shows another."""
     is_customer_wide: bool = False
     """Refused for instance-bound keys."""
     takes_idempotency_key: bool = False
@@ -131,6 +154,11 @@ class Endpoint:
     def rule(self) -> str:
         """The path in the router's notation."""
         return self.path.replace("{", "<").replace("}", ">")
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope that a key needs here."""
+        return (*(() if self.scope is None else (self.scope,)), *self.further_scopes)
 
     @property
     def takes_body(self) -> bool:

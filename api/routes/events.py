@@ -205,6 +205,7 @@ ENDPOINTS: Final = (
         name="stream_events",
         summary="Stream the event log (SSE), or page through it where JSON is asked for.",
         handler=list_or_stream,
+        scope="events",
         query=EventsQuery,
         reply=EventPage,
         media={SSE: "A frame an event: `id:` is its event_id, `data:` its envelope as JSON."},

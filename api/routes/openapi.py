@@ -146,6 +146,8 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
 def _problems(endpoint: Endpoint) -> dict[str, Any]:
     """Group the codes a route may answer with by their status."""
     codes = {*_SHARED[endpoint.access], *endpoint.problems, "validation_failed", "internal_error"}
+    if endpoint.scopes:
+        codes.add("insufficient_scope")
     if endpoint.is_customer_wide:
         codes.add("instance_scoped_key")
     if endpoint.takes_body:

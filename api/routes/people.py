@@ -206,6 +206,7 @@ def _endpoint(
     handler: Any,
     reply: type[Struct] | None,
     problems: tuple[str, ...] = _REFUSED,
+    scope: str | None = None,
     **more: Any,
 ) -> Endpoint:
     return Endpoint(
@@ -215,6 +216,7 @@ def _endpoint(
         summary=summary,
         handler=handler,
         access=Access.TEST_KEY,
+        scope=scope or ("instances:read" if method == "GET" else "instances:write"),
         reply=reply,
         problems=problems,
         is_customer_wide=True,
@@ -329,6 +331,7 @@ ENDPOINTS: Final = (
         "Show what reached the person, decrypted, a row for each ciphertext.",
         received,
         ReceivedByContactLog,
+        scope="messages:read",
         query=LogQuery,
     ),
     _endpoint(
@@ -338,6 +341,7 @@ ENDPOINTS: Final = (
         "Show what the person sent, and who has it.",
         sent,
         SentByContactLog,
+        scope="messages:read",
         query=LogQuery,
     ),
     _endpoint(
