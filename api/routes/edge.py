@@ -55,6 +55,13 @@ class Sandbox(Protocol):
         """The client of its control API; raises `SandboxUnavailable` before it has ever been up."""
 
 
+class UrlGuard(Protocol):
+    """Whoever delivers webhooks, as the routes see it."""
+
+    async def check(self, url: str, is_live: bool) -> None:
+        """Resolve a URL now; raises `UrlRefused` if nothing would be delivered there."""
+
+
 @dataclass(slots=True)
 class Edge:
     """One per process; made by the composition root and handed to `create_app`."""
@@ -75,6 +82,10 @@ class Edge:
     """Open event streams by customer."""
     key_uses: dict[str, int] = field(default_factory=dict)
     """When keys were last used (unix milliseconds), since that was last written to the store."""
+    webhooks: UrlGuard | None = None
+    """Who delivers webhooks, and so knows which URLs it would refuse; without one they are judged by their text."""
+    wake_webhooks: Callable[[str], None] = lambda _: None
+    """Tell the deliveries of one endpoint that there is something to do: it was enabled, or is sent something again."""
 
     def new_id(self, prefix: str) -> str:
         """Name a new row or request."""

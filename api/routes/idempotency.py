@@ -28,12 +28,23 @@ REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
+def unchanged(reply: Struct) -> Struct:
+    """Keep a reply for retries as it is."""
+    return reply
+
+
 async def write_once(
-    exchange: Exchange[Any, Any], effect: Callable[[Tx], Struct], status: int, *, lane: str | None = None
+    exchange: Exchange[Any, Any],
+    effect: Callable[[Tx], Struct],
+    status: int,
+    *,
+    lane: str | None = None,
+    kept: Callable[[Any], Struct] = unchanged,
 ) -> Answer:
     """Do a store write in the writer, at most once per key, and answer with what `effect` returns.
 
-    `lane` says whom the write is queued fairly with; without one it is the customer.
+    `lane` says whom the write is queued fairly with; without one it is the customer. `kept` makes of the reply what
+    retries get, so that a secret is shown once and stands nowhere.
 
     Raises:
         Problem: the key is in use or was used with another body, or whatever `effect` raised.
@@ -46,7 +57,7 @@ async def write_once(
         found: Claim | Struct | None = None if is_first else await _look(exchange, key)
         if found is None:
             found = await writer.call(
-                _claim_and_act, _scope(exchange), key, exchange.raw_body, effect, status, lane=lane
+                _claim_and_act, _scope(exchange), key, exchange.raw_body, effect, kept, status, lane=lane
             )
     return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
 
@@ -141,13 +152,19 @@ def _claim(tx: Tx, scope: Scope, key: str, body: bytes) -> Claim:
 
 
 def _claim_and_act(
-    tx: Tx, scope: Scope, key: str, body: bytes, effect: Callable[[Tx], Struct], status: int
+    tx: Tx,
+    scope: Scope,
+    key: str,
+    body: bytes,
+    effect: Callable[[Tx], Struct],
+    kept: Callable[[Any], Struct],
+    status: int,
 ) -> Claim | Struct:
     found = _claim(tx, scope, key, body)
     if not isinstance(found, Fresh):
         return found
     reply = effect(tx)
-    idempotency.complete(tx, scope, key, status, json.encode(reply))
+    idempotency.complete(tx, scope, key, status, json.encode(kept(reply)))
     return reply
 
 
