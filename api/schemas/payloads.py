@@ -182,6 +182,24 @@ class IdentityChangedData(Reply, frozen=True):
     device: int
 
 
+class WebhookDisabledData(Reply, frozen=True):
+    """A webhook endpoint gets nothing any more, until it is enabled again."""
+
+    endpoint_id: str
+    url_host: str
+    reason: Literal["gone", "failing"]
+    last_error: str | None
+    last_response_status: int | None
+    failing_since: Time | None
+
+
+class WebhookTestData(Reply, frozen=True):
+    """Somebody asked for a test of a webhook endpoint; it goes there alone."""
+
+    endpoint_id: str
+    message: str
+
+
 PAYLOADS: Final[Mapping[str, type[Struct]]] = {
     "instance.status": InstanceStatusData,
     "instance.connected": InstanceConnectedData,
@@ -198,4 +216,6 @@ PAYLOADS: Final[Mapping[str, type[Struct]]] = {
     "message.failed": MessageFailedData,
     "account.restricted": AccountRestrictedData,
     "contact.identity_changed": IdentityChangedData,
+    "webhook.disabled": WebhookDisabledData,
+    "webhook.test": WebhookTestData,
 }
