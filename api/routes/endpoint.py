@@ -75,6 +75,17 @@ class Exchange(Generic[B, Q]):
         """
         require_scopes(self.principal, (scope,))
 
+    def row_id(self, name: str, code: str) -> str:
+        """The id that the path has at `name`.
+
+        Raises:
+            Problem: `code`, when no row is named like that.
+        """
+        row_id = self.params[name]
+        if _ID.match(row_id) is None:
+            raise Problem(code)
+        return row_id
+
     @property
     def instance_id(self) -> str:
         """The instance in the path, refused as unknown when the key is bound to another one.
