@@ -160,6 +160,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("WHATISUP_LOG_LEVEL", "log_level", "info", _choice("debug", "info", "warning", "error"), "log level"),
     Setting("WHATISUP_LOG_FORMAT", "log_format", "auto", _choice("auto", "console", "json"), "auto = console on a tty"),
     Setting(
+        "WHATISUP_TRACES",
+        "traces",
+        "off",
+        _choice("off", "console", "otlp"),
+        "OpenTelemetry spans: to stderr, or by OTLP over HTTP as OTEL_* say; needs the extra [otel]",
+    ),
+    Setting(
         "WHATISUP_PACE_LIVE", "connects_per_s_live", "10", _number(0.1, 10_000), "login attempts a second, live fleet"
     ),
     Setting(
@@ -301,6 +308,7 @@ class Settings:
     shutdown_s: float
     log_level: str
     log_format: str
+    traces: str
     connects_per_s_live: float
     connects_per_s_test: float
     message_body_retention_days: int

@@ -72,10 +72,12 @@ def accept(
     expires_at: int,
     request_id: str | None,
     now: int,
+    trace: str | None = None,
 ) -> Message:
     """Take a message into the outbox; `to` is a JID without device and becomes the LID form where that is known.
 
     `target` may hold bytes; it is sealed with the instance's key until the message is encrypted. Times are unix ms.
+    What is told of the message later carries `trace`, the traceparent of the request.
 
     Raises:
         UnknownInstance: there is none for this customer and mode.
@@ -105,6 +107,7 @@ def accept(
         "plaintext_hash": b"",
         "created_at": now,
         "expires_at": expires_at,
+        "trace": trace,
     }
     place, theirs = (row["id"],), keys[sender.customer_key_id]
     sealed = tx.vault.seal(theirs, "messages", "body", place, json.encode(body))

@@ -36,7 +36,7 @@ class IngestMessage:
     told as `message.received` or `message.sent`; `context` is added to what the event says and holds no content.
 
     `original` is the serialized Message, kept beside the body for quoting it later. `server_at` and `received_at` are
-    unix milliseconds: WhatsApp's time of the message, and ours.
+    unix milliseconds: WhatsApp's time of the message, and ours. `trace` is the traceparent of the stanza's span.
     """
 
     identity: Identity
@@ -50,6 +50,7 @@ class IngestMessage:
     is_backlog: bool = False
     original: bytes | None = field(default=None, repr=False)
     context: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class NoteUndecryptable:
     push_name: str | None = field(default=None, repr=False)
     is_backlog: bool = False
     hide: bool = False
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

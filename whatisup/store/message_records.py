@@ -123,6 +123,7 @@ class OutboxItem:
     created_at: int
     expires_at: int
     sealed_at: int | None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _ITEMS = select(
     messages.c.chat_lid,
     messages.c.kind,
     messages.c.request_id,
+    messages.c.trace,
     messages.c.created_at,
     messages.c.body,
     messages.c.data_key_id.label("body_key_id"),
@@ -129,4 +130,5 @@ def _from_row(conn: Connection, vault: Vault, row: Row[Any]) -> OutboxItem:
         created_at=row.created_at,
         expires_at=row.expires_at,
         sealed_at=row.sealed_at,
+        trace=row.trace,
     )

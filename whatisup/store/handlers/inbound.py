@@ -50,7 +50,7 @@ _ROW: Final = ("id", "status", "plaintext_hash", "retry_count", "retry_state", "
 
 _READ_NOW: Final = (
     "kind", "status", "reason", "push_name", "plaintext_hash", "data_key_id", "body", "original", "server_at",
-    "retry_state", "settled_at",
+    "retry_state", "settled_at", "trace",
 )  # fmt: skip
 """What changes when an undecryptable message is read after all."""
 
@@ -137,7 +137,7 @@ class _Wave:
             self._replace(unread, values)
         kind = payloads.SENT if op.source == "phone" else payloads.RECEIVED
         data = payloads.received(values, op.body, op.context)
-        target.told.append(Told(kind, data, self._tx.now, op, message_id=values["id"]))
+        target.told.append(Told(kind, data, self._tx.now, op, message_id=values["id"], trace=op.trace))
 
     def note(self, target: Target, op: NoteUndecryptable) -> None:
         """A message could not be read."""
@@ -155,7 +155,7 @@ class _Wave:
             values = self._unread_values(target, op, identity)
             self._insert(rows, values)
         data = payloads.undecryptable(values, hide=op.hide)
-        target.told.append(Told(payloads.UNDECRYPTABLE, data, self._tx.now, op))
+        target.told.append(Told(payloads.UNDECRYPTABLE, data, self._tx.now, op, trace=op.trace))
 
     def _insert(self, rows: list[_Row], values: dict[str, Any]) -> None:
         self._new.append(values)
@@ -255,6 +255,7 @@ def _identity_values(
         "is_backlog": op.is_backlog,
         "created_at": created_at,
         "server_at": op.server_at,
+        "trace": op.trace,
     }
 
 

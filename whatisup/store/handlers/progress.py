@@ -41,6 +41,7 @@ _COLUMNS = (
     messages.c.detail,
     messages.c.server_at,
     messages.c.settled_at,
+    messages.c.trace,
     outbox.c.stage,
     outbox.c.stanza.is_not(None).label("has_stanza"),
     outbox.c.resync_devices.is_not(None).label("has_missed_devices"),
@@ -131,7 +132,7 @@ def advance(tx: Tx, target: Target, sent: Sent, status: str, at: int, *, partici
     data = payloads.progress(row, status, at)
     if status != "sent":
         data["participant"] = participant
-    target.told.append(Told(f"message.{status}", data, tx.now, op))
+    target.told.append(Told(f"message.{status}", data, tx.now, op, trace=row["trace"]))
 
 
 def fail(tx: Tx, target: Target, sent: Sent, reason: str, detail: str, at: int, *, op: object) -> None:
@@ -141,7 +142,8 @@ def fail(tx: Tx, target: Target, sent: Sent, reason: str, detail: str, at: int, 
         row["status"], row["reason"], row["detail"] = "failed", reason, detail
         sent.is_changed = True
         sent.history.setdefault(("failed", ""), at)
-        target.told.append(Told(payloads.FAILED, payloads.failed(row, reason, detail, at), tx.now, op))
+        data = payloads.failed(row, reason, detail, at)
+        target.told.append(Told(payloads.FAILED, data, tx.now, op, trace=row["trace"]))
     sent.leave(tx.now)
 
 
