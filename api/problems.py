@@ -59,6 +59,9 @@ CODES: Mapping[str, Code] = {
     "invalid_json": Code(400, "The body is not JSON."),
     "bad_request": Code(400, "The request cannot be understood."),
     "bad_cursor": Code(400, "The cursor is not one that this list handed out."),
+    "cursor_expired": Code(
+        410, "Events behind the cursor have been deleted; start again without one, and see what is kept."
+    ),
     "validation_failed": Code(422, "A field or parameter is wrong; `details` names it."),
     "url_not_allowed": Code(422, "Nothing is delivered to this URL: it must be public, and https for live keys."),
     "target_not_found": Code(422, "The message that the body is about is not in this chat."),
@@ -100,6 +103,7 @@ ERRORS: Mapping[type[Exception], str] = {
     e.SealBroken: "internal_error",
     e.SchemaTooNew: "internal_error",
     e.BadCursor: "bad_cursor",
+    e.CursorExpired: "cursor_expired",
     e.WiderThanMaker: "validation_failed",
     SandboxUnavailable: "sandbox_unavailable",
     SandboxRefused: "sandbox_refused",

@@ -78,8 +78,16 @@ class BadCursor(StoreError):
     """A list was asked to go on from a place that it never gave out."""
 
 
+class CursorExpired(StoreError):
+    """The event log was asked to go on from a place that retention has deleted: something may have been missed."""
+
+
 class WiderThanMaker(StoreError):
-    """An API key was asked to make one that is allowed more than itself, or for longer."""
+    """An API key was asked to make one that is allowed more than itself, or for longer. `field` says in what."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class CommandRefused(WhatIsUpError):
@@ -136,6 +144,14 @@ class PairingEnded(CommandRefused):
 
 class PairCodeFailed(CommandRefused):
     """WhatsApp refused to hand out a linking code."""
+
+
+class TooManyEndpoints(CommandRefused):
+    """The customer has as many webhook endpoints as it may."""
+
+
+class EventExpired(CommandRefused):
+    """A delivery was to be sent again whose event is no longer kept."""
 
 
 class AtCapacity(CommandRefused):

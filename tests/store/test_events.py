@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event as Signal
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, update
 
 from tests.store.world import NOW, World, make_customer, make_instance, read_events, told
-from whatisup.errors import UnknownInstance
-from whatisup.store import AppendEvent, Call, Mode, Store, Tx, Unit, events
+from whatisup.errors import CursorExpired, UnknownInstance
+from whatisup.store import AppendEvent, Call, Mode, Store, Tx, Unit, events, new_id, tables
+from whatisup.store.log_retention import DAY_MS, expire_events
 
 WRITERS = 4
 BATCHES = 25
@@ -153,3 +156,89 @@ def _follow(world: World, seen: list[Any]) -> bool:
     fresh = world.events(after=seen[-1].position if seen else 0, limit=7)
     seen += fresh
     return bool(fresh)
+
+
+# --- what retention takes away ----------------------------------------------------------------------------------------
+
+
+def old_log(world: World, count: int = 5) -> list[Any]:
+    """Some events, each made a day after the one before it."""
+    for day in range(count):
+        world.store._now_ms = lambda day=day: NOW + day * DAY_MS
+        world.write(told(str(day)))
+    return world.events()
+
+
+def follow(world: World, after: int | None, limit: int = 100, **filters: Any) -> Any:
+    filters = {"customer_id": world.customer.id, "mode": Mode.LIVE, **filters}
+    return world.store.read(partial(events.follow, after=after, limit=limit, **filters))
+
+
+def test_old_events_go_oldest_first_and_in_portions(world: World) -> None:
+    old_log(world)
+    expire = partial(world.store.call, expire_events)
+    assert expire(NOW + 30 * DAY_MS - 1, 30) == 0
+    assert [expire(NOW + 33 * DAY_MS, 30, 3) for _ in range(3)] == [3, 1, 0]
+    assert texts(world.events()) == ["4"]
+    world.write(told("later"))
+    assert [event.position for event in world.events()] == [5, 6]
+
+
+def test_cursor_from_below_the_floor_is_expired(world: World) -> None:
+    log = old_log(world)
+    world.store.call(expire_events, NOW + 31 * DAY_MS, 30)
+    resolve = partial(world.store.read, events.resolve)
+    for gone in ("0", "1", log[0].id, log[1].id):
+        with pytest.raises(CursorExpired):
+            resolve(gone, world.customer.id, Mode.LIVE)
+    assert [resolve(kept, world.customer.id, Mode.LIVE) for kept in ("2", log[2].id, log[4].id)] == [2, 3, 5]
+    young, strange = new_id("evt", NOW + 9 * DAY_MS, bytes), log[0].id.replace("evt_", "inst_")
+    for unknown in (young, strange, "evt_none"):
+        assert resolve(unknown, world.customer.id, Mode.LIVE) is None
+    assert resolve(log[3].id, "cust_other", Mode.LIVE) is None
+
+
+def test_empty_log_knows_what_it_had(world: World) -> None:
+    (first, *_, last) = old_log(world)
+    world.store.call(expire_events, NOW + 99 * DAY_MS, 30)
+    for event in (first, last):
+        with pytest.raises(CursorExpired):
+            world.store.read(events.resolve, event.id, world.customer.id, Mode.LIVE)
+    assert world.store.read(events.resolve, str(last.position), world.customer.id, Mode.LIVE) == last.position
+    assert follow(world, last.position).events == []
+
+
+def test_follower_is_told_when_the_floor_passes_it(world: World) -> None:
+    old_log(world)
+    assert texts(follow(world, 1, limit=2).events) == ["1", "2"]
+    world.store.call(expire_events, NOW + 31 * DAY_MS, 30)
+    with pytest.raises(CursorExpired):
+        follow(world, 1, limit=2)
+    assert texts(follow(world, 2).events) == ["2", "3", "4"]
+    assert texts(follow(world, None).events) == ["2", "3", "4"]
+
+
+def test_follower_knows_how_far_it_has_seen(world: World) -> None:
+    old_log(world)
+    other = world.another()
+    world.write(told("other"), instance_id=other.id)
+    assert follow(world, 0, limit=2).until == 2
+    mine = follow(world, 0, instance_id=world.id)
+    assert (len(mine.events), mine.until) == (5, 6)
+    assert follow(world, 6).until == 6
+    assert follow(world, 99).until == 99
+
+
+def test_event_that_a_webhook_waits_for_stays(world: World) -> None:
+    log = old_log(world)
+    row = {
+        "id": "dlv_1", "endpoint_id": "wh_1", "customer_id": world.customer.id, "mode": "live", "event": log[1].type,
+        "event_id": log[1].id, "kind": "live", "status": "pending", "next_attempt_at": NOW, "created_at": NOW,
+        "updated_at": NOW,
+    }  # fmt: skip
+    world.store.call(lambda tx: tx.conn.execute(insert(tables.webhook_deliveries), row))
+    assert world.store.call(expire_events, NOW + 99 * DAY_MS, 30) == 1
+    assert texts(world.events()) == ["1", "2", "3", "4"]
+    settle = update(tables.webhook_deliveries).values(status="failed", next_attempt_at=None)
+    world.store.call(lambda tx: tx.conn.execute(settle))
+    assert world.store.call(expire_events, NOW + 99 * DAY_MS, 30) == 4

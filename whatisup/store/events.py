@@ -2,18 +2,21 @@
 
 Rule: positions follow commit order and never appear late, so a reader that goes on after the last position it saw
 misses nothing and sees nothing twice. (Every writing transaction locks the head of the log before it takes positions;
-see `transaction.py`.)
+see `transaction.py`.) What retention has deleted lies below the floor of the log; a cursor from down there is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import json
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
 
+from whatisup.errors import CursorExpired
 from whatisup.store import datakeys
+from whatisup.store.ids import made_at
 from whatisup.store.records import Event, Mode
 from whatisup.store.tables import events, log_head, messages
 from whatisup.store.transaction import Tx
@@ -55,6 +58,31 @@ def page(
     return [_from_row(vault, keys, row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A piece of the log: its events, and the position up to which nothing of it is missing."""
+
+    events: list[Event]
+    until: int
+
+
+def follow(conn: Connection, vault: Vault, *, after: int | None, limit: int, **filters: Any) -> Stretch:
+    """Read on from a position (None = from the beginning of what is kept); `filters` are those of `page`.
+
+    The head is read before the events and the floor after them: on a database whose statements see one another's
+    commits, nothing is then passed over, and nothing that was deleted meanwhile goes unnoticed.
+
+    Raises:
+        CursorExpired: events after the position have been deleted.
+    """
+    head = latest_position(conn, vault)
+    found = page(conn, vault, after=after or 0, limit=limit, **filters)
+    if after is not None and after < _floor(conn):
+        raise CursorExpired("events after this position have been deleted")
+    last = found[-1].position if found else 0
+    return Stretch(found, last if len(found) == limit else max(head, last, after or 0))
+
+
 def _matches(pattern: str) -> ColumnElement[bool]:
     if pattern.endswith("*"):
         return events.c.type.startswith(pattern.removesuffix("*"), autoescape=True)
@@ -93,18 +121,39 @@ def _data(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> dict[str, An
     return data
 
 
-_POSITION_OF = select(events.c.position).where(
-    events.c.id == bindparam("event"), events.c.customer_id == bindparam("customer"), events.c.mode == bindparam("mode")
-)
+_NAMED = select(events.c.position, events.c.customer_id, events.c.mode).where(events.c.id == bindparam("event"))
+_OLDEST = select(events.c.id).order_by(events.c.position).limit(1)
 
 
 def resolve(conn: Connection, _vault: Vault | None, cursor: str, customer_id: str, mode: Mode) -> int | None:
-    """The position that a client's cursor stands for: an event id of its own, or a position in digits; else None."""
+    """The position that a client's cursor stands for: an event id of its own, or a position in digits; else None.
+
+    Raises:
+        CursorExpired: it lies below the floor, or names an event that was made before all that are kept.
+    """
+    floor = _floor(conn)
     if cursor.isascii() and cursor.isdigit():
         position = int(cursor[:20])
+        if position < floor:
+            raise CursorExpired("events after this position have been deleted")
         return position if position <= _MAX_POSITION else None
-    parameters = {"event": cursor, "customer": customer_id, "mode": mode.value}
-    return conn.execute(_POSITION_OF, parameters).scalar_one_or_none()
+    row = conn.execute(_NAMED, {"event": cursor}).one_or_none()
+    if row is not None:
+        return row.position if (row.customer_id, row.mode) == (customer_id, mode.value) else None
+    if floor and _is_older_than_all(conn, cursor):
+        raise CursorExpired("this event has been deleted")
+    return None
+
+
+def _is_older_than_all(conn: Connection, event_id: str) -> bool:
+    at = made_at(event_id) if event_id.startswith("evt_") else None
+    oldest = conn.execute(_OLDEST).scalar_one_or_none()
+    return at is not None and (oldest is None or at <= (made_at(oldest) or 0))
+
+
+def _floor(conn: Connection) -> int:
+    floor: int = conn.execute(select(log_head.c.floor)).scalar_one()
+    return floor
 
 
 def latest_position(conn: Connection, _vault: Vault | None) -> int:
