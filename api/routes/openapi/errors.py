@@ -1,0 +1,97 @@
+"""Every code that a route can answer with, by status: from the route's own list, its access, and what it takes.
+
+Rule: a code that a client ever sees of a route is among `codes_of`; the contract test holds the server to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from api.problems import CODES
+from api.routes.endpoint import JSON, Access, Endpoint
+
+_KEY: Final = ("auth_missing", "auth_malformed", "auth_invalid", "auth_expired", "store_unavailable")
+
+_SHARED: Final[Mapping[Access, tuple[str, ...]]] = {
+    Access.ANYBODY: (),
+    Access.KEY: _KEY,
+    Access.TEST_KEY: (*_KEY, "not_found", "sandbox_unavailable"),
+    Access.OPERATOR: ("operator_only",),
+}
+
+# Of what any request may break before a route is looked at.
+_ALWAYS: Final = ("validation_failed", "bad_request", "internal_error")
+
+_BODY: Final = ("invalid_json", "body_too_large", "request_timeout", "unsupported_media_type")
+_IDEMPOTENCY: Final = ("idempotency_in_progress", "idempotency_mismatch")
+
+_HEADERS: Final = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+
+
+def codes_of(endpoint: Endpoint) -> frozenset[str]:
+    """Every code that the route can answer with."""
+    codes = {*_SHARED[endpoint.access], *endpoint.problems, *_ALWAYS, *_BODY}
+    if endpoint.scopes:
+        codes.add("insufficient_scope")
+    if endpoint.is_customer_wide:
+        codes.add("instance_scoped_key")
+    if "{" in endpoint.path:
+        codes.add("not_found")
+    if endpoint.takes_idempotency_key:
+        codes.update(_IDEMPOTENCY)
+    return frozenset(codes)
+
+
+def error_responses(endpoint: Endpoint) -> dict[str, Any]:
+    """Write a response for each status that the route's codes have."""
+    by_status: dict[int, list[str]] = {}
+    for code in sorted(codes_of(endpoint)):
+        by_status.setdefault(CODES[code].status, []).append(code)
+    return {str(status): _response(status, codes) for status, codes in sorted(by_status.items())}
+
+
+def _response(status: int, codes: list[str]) -> dict[str, Any]:
+    headers = dict(_HEADERS)
+    if status == 401:
+        headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
+    if any(CODES[code].retry_after_s is not None for code in codes) or status == 429:
+        headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    return {
+        "description": "\n".join(f"- `{code}`: {CODES[code].meaning}" for code in codes),
+        "headers": headers,
+        "content": {
+            JSON: {
+                "schema": {"$ref": "#/components/schemas/ErrorEnvelope"},
+                "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+            }
+        },
+    }
+
+
+def examples_of_errors(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """An example of each error that some route answers with."""
+    used = sorted({code for endpoint in endpoints for code in codes_of(endpoint)})
+    return {code: _example(code) for code in used}
+
+
+def error_code_schema() -> dict[str, Any]:
+    """The public codes as an enumeration, each with its status and meaning."""
+    return {
+        "title": "ErrorCode",
+        "description": "What went wrong, for programs. More may come: treat an unknown code by its status.",
+        "type": "string",
+        "enum": sorted(CODES),
+        "x-codes": {
+            name: {"status": code.status, "meaning": code.meaning, "retry_after_s": code.retry_after_s}
+            for name, code in sorted(CODES.items())
+        },
+    }
+
+
+def _example(code: str) -> dict[str, Any]:
+    meaning = CODES[code].meaning
+    return {
+        "summary": meaning,
+        "value": {"error": {"code": code, "message": meaning}, "request_id": "req_01KAN3Z6E5Q8W1V4T7R0M2YB9C"},
+    }
