@@ -36,6 +36,8 @@ CODES: Mapping[str, Code] = {
     "operator_only": Code(403, "The route needs the operator token or a loopback peer."),
     "not_found": Code(404, "No such route or resource for this key."),
     "instance_not_found": Code(404, "No such instance for this key."),
+    "customer_not_found": Code(404, "No such customer."),
+    "api_key_not_found": Code(404, "No such API key for this key."),
     "phone_not_found": Code(404, "No such sandbox phone for this key."),
     "phone_exists": Code(409, "The sandbox number is taken."),
     "message_not_found": Code(404, "No such message of this instance."),
@@ -67,6 +69,7 @@ CODES: Mapping[str, Code] = {
     "target_not_found": Code(422, "The message that the body is about is not in this chat."),
     "media_not_supported_yet": Code(422, "This kind of body is meant to come, and is not built yet."),
     "chat_not_supported_yet": Code(422, "Sending to this kind of chat is meant to come, and is not built yet."),
+    "rate_limited": Code(429, "The customer makes more requests than it may; wait as long as Retry-After says."),
     "too_many_checks": Code(429, "The instance has looked up as many numbers as it may for now."),
     "internal_error": Code(500, "We failed; the request id finds the log line."),
     "check_failed": Code(502, "WhatsApp did not say whether the number has an account.", 60),
@@ -167,6 +170,8 @@ def problem_of(error: BaseException) -> Problem:
         return problem
     if isinstance(leaf, e.CheckFailed):
         return Problem(code, str(leaf), cause=leaf.code)
+    if isinstance(leaf, e.WiderThanMaker):
+        return Problem(code, str(leaf), field=leaf.field)
     if isinstance(leaf, SandboxRefused):
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):

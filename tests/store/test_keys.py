@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.store.world import NOW, ORIGIN, World
 from whatisup.errors import WiderThanMaker
-from whatisup.store import ApiKey, KeyRefusal, Mode, audit, keys
+from whatisup.store import ApiKey, KeyRefusal, Mode, RateLimit, audit, customers, keys
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -119,14 +120,46 @@ def test_minted_key_has_its_makers_place(world: World) -> None:
 
 @pytest.mark.parametrize(
     "wish",
-    [{"scopes": ("a", "c"), "expires_at": NOW}, {"scopes": (), "expires_at": NOW}, {"scopes": ("a",)},
-     {"scopes": ("a",), "expires_at": NOW + DAY_MS + 1}],
-    ids=["other scope", "all scopes", "forever", "longer"],
+    [{"scopes": ("a", "c")}, {"scopes": ("a",), "expires_at": NOW + DAY_MS + 1}, {"instance_id": "inst_other"}],
+    ids=["other scope", "longer", "other instance"],
 )  # fmt: skip
 def test_minted_key_is_worth_no_more_than_its_maker(world: World, wish: dict[str, Any]) -> None:
-    maker, _ = make(world, scopes=("a", "b"), expires_at=NOW + DAY_MS)
+    maker, _ = make(world, scopes=("a", "b"), expires_at=NOW + DAY_MS, instance_id=world.id)
     with pytest.raises(WiderThanMaker):
         mint(world, maker, **wish)
+
+
+def test_minted_key_has_its_makers_limits_where_none_are_named(world: World) -> None:
+    maker, _ = make(world, scopes=("a", "b"), expires_at=NOW + DAY_MS)
+    child, _ = mint(world, maker)
+    assert (child.scopes, child.expires_at, child.instance_id) == (("a", "b"), NOW + DAY_MS, None)
+
+
+def test_unbound_key_may_mint_a_bound_one(world: World) -> None:
+    assert mint(world, make(world)[0], instance_id=world.id)[0].instance_id == world.id
+
+
+def test_pages_show_active_keys_newest_first(world: World) -> None:
+    made = [make(world, now=NOW + at)[0].id for at in (0, 0, 1, 2)]
+    make(world, Mode.TEST)
+    make(world, expires_at=NOW + 5)
+    world.store.call(lambda tx: keys.revoke(tx, made[3], customer_id=world.customer.id, origin=ORIGIN, now=NOW))
+    read = partial(keys.page, customer_id=world.customer.id, mode=Mode.LIVE, now=NOW + 5, limit=1)
+    seen: list[str] = []
+    cursor = None
+    for _ in range(3):
+        rows, cursor = world.store.read(partial(read, cursor=cursor))
+        seen += [row.id for row in rows]
+    assert cursor is None
+    assert seen == [made[2], *sorted(made[:2], reverse=True)]
+
+
+def test_key_brings_its_customers_own_limit(world: World) -> None:
+    (_, live), (_, test) = make(world), make(world, Mode.TEST)
+    limits = {Mode.LIVE: RateLimit(7, 0.5)}
+    world.store.call(lambda tx: customers.patch(tx, world.customer.id, origin=ORIGIN, rate_limits=limits))
+    found = [authenticate(world, secret) for secret in (live, test)]
+    assert [isinstance(key, ApiKey) and key.rate_limit for key in found] == [RateLimit(7, 0.5), None]
 
 
 def test_unlimited_key_may_mint_anything(world: World) -> None:

@@ -46,6 +46,7 @@ from whatisup.store.records import (
     Mode,
     Origin,
     Phone,
+    RateLimit,
     Runnable,
 )
 from whatisup.store.rotate import rewrap
@@ -119,6 +120,7 @@ __all__ = [
     "Poison",
     "PutAuth",
     "PutPrekeys",
+    "RateLimit",
     "RecordReceipt",
     "RememberCiphertexts",
     "Results",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import json
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, or_, select
 
 from whatisup.errors import BadCursor
 from whatisup.store.records import AuditEntry, Mode
@@ -19,20 +19,36 @@ def page(
     *,
     customer_id: str,
     mode: Mode | None = None,
+    action: str | None = None,
     target_id: str | None = None,
+    instance_id: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> tuple[list[AuditEntry], str | None]:
     """A page of a customer's audit entries, newest first, and the cursor of the next page: the last entry's id.
+
+    `mode` leaves out what belongs to the other mode alone; what concerns the customer as a whole is in both. `action`
+    is a name or the beginning of one. `instance_id` leaves what was done to that instance. Entries from `since` on and
+    before `until`, in unix milliseconds.
 
     Raises:
         BadCursor: the customer has no entry of that id.
     """
     query = select(audit).where(audit.c.customer_id == customer_id).order_by(audit.c.position.desc()).limit(limit + 1)
     if mode is not None:
-        query = query.where(audit.c.mode == mode.value)
+        query = query.where(or_(audit.c.mode == mode.value, audit.c.mode.is_(None)))
+    if action is not None:
+        query = query.where(audit.c.action.startswith(action, autoescape=True))
     if target_id is not None:
         query = query.where(audit.c.target_id == target_id)
+    if instance_id is not None:
+        query = query.where(audit.c.target_id == instance_id, audit.c.target_type == "instance")
+    if since is not None:
+        query = query.where(audit.c.created_at >= since)
+    if until is not None:
+        query = query.where(audit.c.created_at < until)
     if cursor is not None:
         query = query.where(audit.c.position < _position(conn, customer_id, cursor))
     entries = [_from_row(row) for row in conn.execute(query)]

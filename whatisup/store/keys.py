@@ -9,14 +9,17 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, tuple_, update
 
 from whatisup.errors import WiderThanMaker
+from whatisup.store.cursor import decode_cursor, encode_cursor
+from whatisup.store.customers import read_limits
 from whatisup.store.records import ApiKey, KeyRefusal, Mode, Origin
-from whatisup.store.tables import api_keys
+from whatisup.store.tables import api_keys, customers
 from whatisup.store.transaction import Tx
 from whatisup.store.vault import Vault
 
@@ -86,7 +89,7 @@ def create(
         "expires_at": expires_at,
     }
     key = _from_row(tx.conn.execute(insert(api_keys).returning(api_keys), row).one())
-    _audit(tx, key, origin, "api_key.created", {"name": name, "prefix": prefix, "scopes": list(scopes)})
+    _audit(tx, key, origin, "api_key.created", after=_shown(key))
     return key, f"zpk_{mode}_{tail}"
 
 
@@ -97,18 +100,23 @@ def mint(
     name: str,
     origin: Origin,
     now: int,
+    instance_id: str | None = None,
     scopes: Sequence[str] = (),
     expires_at: int | None = None,
 ) -> tuple[ApiKey, str]:
     """Let a key make another: same customer, mode and binding, no more scopes, no later expiry.
 
+    Without scopes or expiry of its own the new key has its maker's; `instance_id` binds one whose maker is not bound.
+
     Raises:
         WiderThanMaker: the new key would be allowed more than its maker, or for longer.
     """
-    if maker.scopes and not (scopes and set(scopes) <= set(maker.scopes)):
-        raise WiderThanMaker("a key may only pass on scopes that it has itself")
-    if maker.expires_at is not None and (expires_at is None or expires_at > maker.expires_at):
-        raise WiderThanMaker("a key may not make one that outlives it")
+    if maker.scopes and not set(scopes) <= set(maker.scopes):
+        raise WiderThanMaker("scopes", "a key may only pass on scopes that it has itself")
+    if maker.expires_at is not None and expires_at is not None and expires_at > maker.expires_at:
+        raise WiderThanMaker("expires_at", "a key may not make one that outlives it")
+    if maker.instance_id is not None and instance_id not in (None, maker.instance_id):
+        raise WiderThanMaker("instance_id", "a bound key makes keys of its own instance alone")
     return create(
         tx,
         customer_id=maker.customer_id,
@@ -116,13 +124,17 @@ def mint(
         name=name,
         origin=origin,
         now=now,
-        instance_id=maker.instance_id,
-        scopes=scopes,
-        expires_at=expires_at,
+        instance_id=maker.instance_id or instance_id,
+        scopes=scopes or maker.scopes,
+        expires_at=maker.expires_at if expires_at is None else expires_at,
     )
 
 
-_BY_TAIL = select(api_keys).where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
+_BY_TAIL = (
+    select(api_keys, customers.c.rate_limits)
+    .join(customers, customers.c.id == api_keys.c.customer_id)
+    .where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
+)
 
 
 def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKey | KeyRefusal:
@@ -137,7 +149,7 @@ def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKe
     key = _from_row(row)
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         return KeyRefusal.EXPIRED
-    return key
+    return key if row.rate_limits is None else replace(key, rate_limit=read_limits(row.rate_limits).get(key.mode))
 
 
 def get(conn: Connection, _vault: Vault | None, key_id: str, customer_id: str | None = None) -> ApiKey | None:
@@ -167,6 +179,42 @@ def list_by_customer(
     return [_from_row(row) for row in conn.execute(query.order_by(api_keys.c.created_at, api_keys.c.id).limit(limit))]
 
 
+def page(
+    conn: Connection,
+    _vault: Vault | None,
+    *,
+    customer_id: str,
+    now: int,
+    limit: int,
+    mode: Mode | None = None,
+    instance_id: str | None = None,
+    cursor: str | None = None,
+) -> tuple[list[ApiKey], str | None]:
+    """A page of a customer's active keys, newest first, and the cursor of the next page.
+
+    `instance_id` leaves those that are bound to it.
+
+    Raises:
+        BadCursor: the cursor is none of ours.
+    """
+    place = tuple_(api_keys.c.created_at, api_keys.c.id)
+    query = select(api_keys).where(
+        api_keys.c.customer_id == customer_id,
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
+    )
+    if mode is not None:
+        query = query.where(api_keys.c.mode == mode.value)
+    if instance_id is not None:
+        query = query.where(api_keys.c.instance_id == instance_id)
+    if cursor is not None:
+        query = query.where(place < decode_cursor(cursor))
+    query = query.order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc()).limit(limit + 1)
+    rows = [_from_row(row) for row in conn.execute(query)]
+    last = rows[limit - 1] if len(rows) > limit else None
+    return rows[:limit], None if last is None else encode_cursor(last.created_at, last.id)
+
+
 def revoke(tx: Tx, key_id: str, *, customer_id: str, origin: Origin, now: int) -> ApiKey | None:
     """Make a key useless from now on; None if the customer has no such key, and no change if it was revoked before."""
     key = get(tx.conn, tx.vault, key_id, customer_id)
@@ -174,7 +222,7 @@ def revoke(tx: Tx, key_id: str, *, customer_id: str, origin: Origin, now: int) -
         return key
     query = update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now).returning(api_keys)
     revoked = _from_row(tx.conn.execute(query).one())
-    _audit(tx, revoked, origin, "api_key.revoked", {"name": key.name, "prefix": key.prefix})
+    _audit(tx, revoked, origin, "api_key.revoked", before=_shown(key))
     return revoked
 
 
@@ -187,7 +235,18 @@ def touch_used(tx: Tx, used: Mapping[str, int]) -> None:
         tx.conn.execute(_TOUCH, [{"key": key_id, "used_at": at} for key_id, at in used.items()])
 
 
-def _audit(tx: Tx, key: ApiKey, origin: Origin, action: str, after: Mapping[str, Any]) -> None:
+def _shown(key: ApiKey) -> dict[str, Any]:
+    """What the audit log says of a key."""
+    return {
+        "name": key.name,
+        "prefix": key.prefix,
+        "instance_id": key.instance_id,
+        "scopes": list(key.scopes),
+        "expires_at": key.expires_at,
+    }
+
+
+def _audit(tx: Tx, key: ApiKey, origin: Origin, action: str, **states: Any) -> None:
     tx.append_audit(
         customer_id=key.customer_id,
         mode=key.mode,
@@ -195,5 +254,5 @@ def _audit(tx: Tx, key: ApiKey, origin: Origin, action: str, after: Mapping[str,
         action=action,
         target_type="api_key",
         target_id=key.id,
-        after=after,
+        **states,
     )

@@ -5,6 +5,7 @@ Rule: a time is an integer of unix milliseconds in a field that ends in `_at`; a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -72,12 +73,21 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many API requests a customer may make: `burst` at once, then `per_s` a second; 0 a second is no limit."""
+
+    burst: int
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
-    """The owner of keys and instances; isolation is by customer."""
+    """The owner of keys and instances; isolation is by customer. `rate_limits` are as the settings say where absent."""
 
     id: str
     name: str
     created_at: int
+    rate_limits: Mapping[Mode, RateLimit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,8 @@ class ApiKey:
     last_used_at: int | None
     expires_at: int | None
     revoked_at: int | None
+    rate_limit: RateLimit | None = None
+    """Its customer's own limit in its mode, as it was when the key was presented; None where the settings decide."""
 
 
 class KeyRefusal(StrEnum):
