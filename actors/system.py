@@ -22,6 +22,7 @@ from actors.instance import ConnectGate, Counts, Endpoint, Limits, Services, run
 from actors.mailbox import Command
 from actors.messages import OUTBOX_GREW, Wake
 from actors.supervisor import LOOPING_BACKOFF_S, Slot, Supervisor
+from actors.tracing import UNTRACED, Tracer
 from actors.writer import Writer
 from whatisup.errors import CommandRefused, StoreError, UnknownInstance
 from whatisup.lifecycle import Trigger
@@ -69,6 +70,7 @@ class System:
         unix_ms: Callable[[], int],
         entropy: Callable[[int], bytes],
         jitter: Callable[[], float],
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.database = database
         self.writer = writer
@@ -96,6 +98,7 @@ class System:
             jitter=jitter,
             threads=trio.CapacityLimiter(CRYPTO_THREADS),
             limits={mode: Limits.of(settings, mode) for mode in Mode},
+            tracer=tracer,
         )
         self._heartbeat = Heartbeat(
             interval_s=settings.heartbeat_interval_ms / 1000,

@@ -26,7 +26,7 @@ class Span(Protocol):
 class Batch(Protocol):
     """Spans of things that go the same way together; all end with the `with` block."""
 
-    def open(self, name: str, *, parent: str | None = None, **attributes: str | int | float | bool) -> str | None:
+    def open(self, name: str, parent: str | None = None) -> str | None:
         """Begin the span of one of them, and give its traceparent; None without traces."""
 
     def phase(self, name: str) -> AbstractContextManager[object]:
@@ -41,8 +41,8 @@ class Tracer(Protocol):
     ) -> AbstractContextManager[Span]:
         """Begin a span, as a child of `parent` (a traceparent; one that is malformed counts as none)."""
 
-    def batch(self) -> AbstractContextManager[Batch]:
-        """Begin the spans of several things."""
+    def batch(self, **attributes: str | int | float | bool) -> AbstractContextManager[Batch]:
+        """Begin the spans of several things; the attributes are each one's."""
 
 
 class _Nothing:
@@ -54,10 +54,10 @@ class _Nothing:
     def span(self, name: str, *, parent: str | None = None, **attributes: Any) -> _Nothing:
         return self
 
-    def batch(self) -> _Nothing:
+    def batch(self, **attributes: Any) -> _Nothing:
         return self
 
-    def open(self, name: str, *, parent: str | None = None, **attributes: Any) -> None:
+    def open(self, name: str, parent: str | None = None) -> None:
         return None
 
     def phase(self, name: str) -> _Nothing:

@@ -14,6 +14,7 @@ import trio
 
 from actors.fleet import Fleet
 from actors.instance.cache import KeyCache
+from actors.tracing import UNTRACED, Tracer
 from actors.writer import Writer
 from whatisup.protocol.profile import ClientProfile
 from whatisup.settings import Settings
@@ -98,7 +99,8 @@ class Services:
     that many random bytes; `jitter` draws from 0 to 1; `threads` bounds key generation and PBKDF2, `decoding` the
     decoding of large frames (one at a time, since each may take a hundred megabytes), `minting` the making of prekeys
     from generation to upload (some two megabytes each, and what many leave behind at once is not given back). `limits`
-    are the paces and budgets of each mode, `keys` is what all instances keep of their Signal state in memory.
+    are the paces and budgets of each mode, `keys` is what all instances keep of their Signal state in memory, `tracer`
+    where the spans of messages go.
     """
 
     writer: Writer
@@ -114,5 +116,6 @@ class Services:
     threads: trio.CapacityLimiter
     limits: Mapping[Mode, Limits] = field(default_factory=lambda: dict.fromkeys(Mode, Limits()))
     keys: KeyCache = field(default_factory=KeyCache)
+    tracer: Tracer = UNTRACED
     minting: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
     decoding: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))

@@ -70,11 +70,15 @@ _UNREADABLE: Final = frozenset({Verdict.FAILED, Verdict.OLD_COUNTER, Verdict.UNA
 
 @dataclass(slots=True)
 class Entry:
-    """One stanza and what became of it; `retry` is set where the sender is to be asked again."""
+    """One stanza and what became of it; `retry` is set where the sender is to be asked again.
+
+    `trace` is the traceparent of its span.
+    """
 
     opened: Opened
     identity: Identity
     retry: RetryAnswer | None = None
+    trace: str | None = None
 
     @property
     def is_unreadable(self) -> bool:
@@ -145,8 +149,8 @@ class Digest:
 
     # --- messages -----------------------------------------------------------------------------------------------
 
-    async def opened(self, opened: Opened, node: Node) -> None:
-        """Collect what follows from one opened stanza."""
+    async def opened(self, opened: Opened, node: Node, trace: str | None = None) -> None:
+        """Collect what follows from one opened stanza; `trace` is the traceparent of its span."""
         now_ms = self._host.services.unix_ms()
         self.add(*(LearnPair(pn.user, lid.user) for pn, lid in opened.learned))
         if opened.hashes:
@@ -154,7 +158,7 @@ class Digest:
         if opened.identity_changed is not None:
             self.add(identity_changed(self.ring, opened.identity_changed, now_ms))
             self.ring.delete(*devices_key(self.ring.canonical(user_of(opened.identity_changed))))
-        entry = Entry(opened, identity_of(self.ring, self.own, opened.envelope))
+        entry = Entry(opened, identity_of(self.ring, self.own, opened.envelope), trace=trace)
         self._answers.append(entry)
         if opened.verdict is Verdict.UNKNOWN:
             self.add(KeepPoison(encode_node(node), "unknown content", now_ms))
@@ -164,7 +168,7 @@ class Digest:
         if opened.verdict is Verdict.READ and opened.plaintext_hash is not None:
             await self._ingest(entry, content, opened.plaintext_hash, now_ms)
         elif opened.verdict is Verdict.SILENT:
-            await self._heed(content, opened)
+            await self._heed(content, entry)
 
     async def _ingest(self, entry: Entry, content: Content, digest: bytes, now_ms: int) -> None:
         envelope, identity = entry.opened.envelope, entry.identity
@@ -183,6 +187,7 @@ class Digest:
                 is_backlog=envelope.is_offline,
                 original=content.message,
                 context=_context(content),
+                trace=entry.trace,
             )
         )
 
@@ -235,26 +240,26 @@ class Digest:
 
     # --- what our own devices tell us -------------------------------------------------------------------------
 
-    async def _heed(self, content: Content, opened: Opened) -> None:
+    async def _heed(self, content: Content, entry: Entry) -> None:
         heed = _HEEDED.get(content.kind)
         if heed is not None:
-            await heed(self, content, opened)
+            await heed(self, content, entry)
 
-    async def _keep_history(self, content: Content, opened: Opened) -> None:
-        self.add(AddJob(HISTORY, opened.envelope.id, content.message))
+    async def _keep_history(self, content: Content, entry: Entry) -> None:
+        self.add(AddJob(HISTORY, entry.opened.envelope.id, content.message))
 
-    async def _keep_app_state_keys(self, content: Content, _opened: Opened) -> None:
+    async def _keep_app_state_keys(self, content: Content, _entry: Entry) -> None:
         for key in read_app_state_keys(content.message):
             self.add(PutAuth(APP_STATE_KEY, key.key_id.hex(), key.timestamp.to_bytes(8, "big") + key.data))
 
-    async def _learn(self, content: Content, _opened: Opened) -> None:
+    async def _learn(self, content: Content, _entry: Entry) -> None:
         pairs = read_lid_mapping(content.message)[:MAX_PAIRS]
         await self.load(Wanted(keys=frozenset(name for pn, lid in pairs for name in ((LID, pn), (PN, lid)))))
         for pn, lid in pairs:
             if self.ring.learn(Jid(pn, PN_SERVER), Jid(lid, LID_SERVER)):
                 self.add(LearnPair(pn, lid))
 
-    async def _take_resent(self, content: Content, _opened: Opened) -> None:
+    async def _take_resent(self, content: Content, entry: Entry) -> None:
         """Read what our phone found of messages that we could not read, unless they were read meanwhile."""
         found = read_placeholder_response(content.message).messages
         # The phone may call people by either name; the rows are under one.
@@ -268,7 +273,7 @@ class Digest:
                 continue
             key = (identity.chat, identity.author, identity.wa_id)
             if key in pending and key not in self._read:
-                self._ingest_resent(identity, message, message.message)
+                self._ingest_resent(identity, message, message.message, entry.trace)
 
     def _identity_of_resent(self, message: ResentMessage) -> Identity | None:
         name = message.name
@@ -279,7 +284,7 @@ class Digest:
             return None
         return named(self.ring, name.wa_id, user_of(chat), user_of(author))
 
-    def _ingest_resent(self, identity: Identity, message: ResentMessage, raw: bytes) -> None:
+    def _ingest_resent(self, identity: Identity, message: ResentMessage, raw: bytes, trace: str | None) -> None:
         now_ms = self._host.services.unix_ms()
         content = normalise(raw, is_own=message.name.from_me, is_own_phone=False)
         if content.body is None:
@@ -297,6 +302,7 @@ class Digest:
                 push_name=readable(message.push_name),
                 original=content.message,
                 context={**_context(content), "resent_by": "phone"},
+                trace=trace,
             )
         )
 
@@ -339,7 +345,7 @@ def _names_of(text: str) -> tuple[KeyName, ...]:
     return ((LID, jid.user),) if jid.is_pn else ((PN, jid.user),) if jid.is_lid else ()
 
 
-_Heed = Callable[[Digest, Content, Opened], Any]
+_Heed = Callable[[Digest, Content, Entry], Any]
 _HEEDED: Final[Mapping[str, _Heed]] = {
     "history_sync": Digest._keep_history,
     "app_state_key_share": Digest._keep_app_state_keys,

@@ -20,6 +20,7 @@ from actors.instance.messaging.repair import Repair
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from actors.instance.messaging.sending import Sending
 from actors.instance.messaging.typing import Typing
+from actors.tracing import Batch
 from whatisup.errors import Fenced, StoreUnavailable
 from whatisup.protocol.events import Event, MessageAcked, MessageReceived, NotificationReceived, ReceiptReceived
 from whatisup.protocol.messaging.answers import aggregate, poison_answers
@@ -137,20 +138,22 @@ class Reading:
                 connection.send(poison_answers(event.node, own), now)
 
     async def _settle(self, events: Sequence[Event], own: Own) -> None:
-        digest = Digest(self._host, self._shelf, own)
-        await self._open(events, digest)
-        await self._repair.plan(digest)
-        for event in events:
-            if isinstance(event, ReceiptReceived):
-                digest.receipt(event.receipt)
-            elif isinstance(event, MessageAcked):
-                digest.add(*self._sending.ops_of_ack(event.ack))
-        changes = digest.ring.take_changes()
-        ops = (*digest.ops, *ops_of(changes))
-        if ops:
-            await self._host.commit(*ops)
-            self._shelf.remember(changes)
-        self._answer(events, digest)
+        with self._host.services.tracer.batch(instance_id=self._host.id) as batch:
+            digest = Digest(self._host, self._shelf, own)
+            await self._open(events, digest, batch)
+            await self._repair.plan(digest)
+            for event in events:
+                if isinstance(event, ReceiptReceived):
+                    digest.receipt(event.receipt)
+                elif isinstance(event, MessageAcked):
+                    digest.add(*self._sending.ops_of_ack(event.ack))
+            changes = digest.ring.take_changes()
+            ops = (*digest.ops, *ops_of(changes))
+            if ops:
+                with batch.phase("store.commit"):
+                    await self._host.commit(*ops)
+                self._shelf.remember(changes)
+            self._answer(events, digest)
 
     def _answer(self, events: Sequence[Event], digest: Digest) -> None:
         """All is durable: acks, receipts, the wish for the next window; and the outbox hears what was acked."""
@@ -169,15 +172,17 @@ class Reading:
         for event in events:
             connection.transmit(event, now)
 
-    async def _open(self, events: Sequence[Event], digest: Digest) -> None:
+    async def _open(self, events: Sequence[Event], digest: Digest, batch: Batch) -> None:
         wanted = Wanted(keys=frozenset(digest.names_of_receipts(events)))
         received = [event for event in events if isinstance(event, MessageReceived)]
+        # What waits for the others of its batch is part of its way.
+        traces = [batch.open("whatsapp.message") for _ in received]
         for event in received:
             if event.envelope is not None:
                 wanted |= wanted_for_opening(event.envelope, digest.own)
         known = set(await self._shelf.fill(digest.ring, wanted)) if wanted else set()
         turn_ends_at = trio.current_time() + TURN_S
-        for count, event in enumerate(received, 1):
+        for count, (event, trace) in enumerate(zip(received, traces, strict=True), 1):
             if event.envelope is None:
                 digest.poison(event.node, "envelope")
             else:
@@ -185,7 +190,7 @@ class Reading:
                 if event.envelope.is_from_me and event.envelope.push_name:
                     self._typing.push_name = event.envelope.push_name
                 known.update(opened.hashes)
-                await digest.opened(opened, event.node)
+                await digest.opened(opened, event.node, trace)
             if count % OPENED_AT_ONCE == 0 or trio.current_time() >= turn_ends_at:
                 await trio.lowlevel.checkpoint()
                 turn_ends_at = trio.current_time() + TURN_S

@@ -114,6 +114,7 @@ class Repair:
             push_name=envelope.push_name,
             is_backlog=envelope.is_offline,
             hide=failure is not None and failure.hide,
+            trace=entry.trace,
         )
 
     async def _fresh_keys(self, digest: Digest) -> Bundle | None:

@@ -250,7 +250,11 @@ class Sending:
             every.append(SealMessages(tuple(_sealed_row(*one) for one in sealed)))
         if not every:
             return
-        committed = await self._host.commit(*every)
+        with self._host.services.tracer.batch(instance_id=self._host.id) as batch:
+            for item, _, _ in sealed:
+                batch.open("message.seal", item.trace)
+            with batch.phase("store.commit"):
+                committed = await self._host.commit(*every)
         self._shelf.remember(changes)
         connection, now = self._host.connection, trio.current_time()
         now_s = self._host.services.unix_ms() / 1000
