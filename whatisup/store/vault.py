@@ -215,3 +215,7 @@ class Vault:
     def hash_key_tail(self, tail: str) -> bytes:
         """The HMAC-SHA256 (32 bytes) under which an API key's secret part is stored and found."""
         return hmac_sha256(self._pepper, b"key:" + tail.encode())
+
+    def seal_stream_token(self, body: bytes) -> bytes:
+        """The HMAC-SHA256 (32 bytes) by which a stream token is known to be ours."""
+        return hmac_sha256(self._pepper, b"stream:" + body)
