@@ -1,0 +1,1 @@
+"""Webhooks on their way: the client that posts them, and the guard between it and the network."""
