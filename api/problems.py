@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from actors.sandbox import SandboxRefused, SandboxUnavailable
 from actors.supervisor import leaves
 from whatisup import errors as e
+from whatisup.webhooks.refusals import UrlRefused, WebhookRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ CODES: Mapping[str, Code] = {
     "session_exists": Code(409, "A phone is already linked; log out first."),
     "invalid_lifecycle_transition": Code(409, "The instance's state does not allow this now."),
     "pairing_ended": Code(409, "Pairing ended while the request waited; ask again to start over."),
+    "too_many_endpoints": Code(409, "There are as many webhook endpoints as a customer may have."),
+    "redelivery_refused": Code(409, "The event is no longer kept, or its endpoint was deleted."),
     "command_refused": Code(409, "The instance cannot do that now."),
     "idempotency_in_progress": Code(409, "The first request with this Idempotency-Key has not ended yet.", 2),
     "idempotency_mismatch": Code(409, "This Idempotency-Key was used with another body."),
@@ -61,6 +64,7 @@ CODES: Mapping[str, Code] = {
     "invalid_json": Code(400, "The body is not JSON."),
     "bad_request": Code(400, "The request cannot be understood."),
     "bad_cursor": Code(400, "The cursor is not one that this list handed out."),
+    "event_expired": Code(410, "The event is no longer kept, so it cannot be delivered again."),
     "cursor_expired": Code(
         410, "Events behind the cursor have been deleted; start again without one, and see what is kept."
     ),
@@ -95,6 +99,8 @@ ERRORS: Mapping[type[Exception], str] = {
     e.CheckFailed: "check_failed",
     e.PairingEnded: "pairing_ended",
     e.PairCodeFailed: "pair_code_failed",
+    e.TooManyEndpoints: "too_many_endpoints",
+    e.RedeliveryRefused: "redelivery_refused",
     e.AtCapacity: "worker_at_capacity",
     e.MailboxFull: "mailbox_full",
     e.ActorStopped: "instance_restarting",
@@ -107,6 +113,10 @@ ERRORS: Mapping[type[Exception], str] = {
     e.SchemaTooNew: "internal_error",
     e.BadCursor: "bad_cursor",
     e.CursorExpired: "cursor_expired",
+    e.EventExpired: "event_expired",
+    e.TooManyEndpoints: "too_many_webhook_endpoints",
+    WebhookRefused: "validation_failed",
+    UrlRefused: "url_not_allowed",
     e.WiderThanMaker: "validation_failed",
     SandboxUnavailable: "sandbox_unavailable",
     SandboxRefused: "sandbox_refused",
@@ -172,6 +182,8 @@ def problem_of(error: BaseException) -> Problem:
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.WiderThanMaker):
         return Problem(code, str(leaf), field=leaf.field)
+    if isinstance(leaf, WebhookRefused):
+        return Problem(code, f"`{leaf.field}` is refused: {leaf}", field=leaf.field)
     if isinstance(leaf, SandboxRefused):
         return Problem(code, str(leaf), cause=leaf.code)
     if isinstance(leaf, e.InvalidTransition):

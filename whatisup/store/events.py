@@ -122,6 +122,16 @@ def _data(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> dict[str, An
 
 
 _NAMED = select(events.c.position, events.c.customer_id, events.c.mode).where(events.c.id == bindparam("event"))
+_LAST_BY = (
+    select(events.c.position)
+    .where(
+        events.c.customer_id == bindparam("customer"),
+        events.c.mode == bindparam("mode"),
+        events.c.occurred_at <= bindparam("at"),
+    )
+    .order_by(events.c.position.desc())
+    .limit(1)
+)
 _OLDEST = select(events.c.id).order_by(events.c.position).limit(1)
 
 
@@ -154,6 +164,12 @@ def _is_older_than_all(conn: Connection, event_id: str) -> bool:
 def _floor(conn: Connection) -> int:
     floor: int = conn.execute(select(log_head.c.floor)).scalar_one()
     return floor
+
+
+def position_at(conn: Connection, _vault: Vault | None, *, customer_id: str, mode: Mode, at: int) -> int:
+    """The position of the last that happened to a customer up to a time (unix ms); 0 where that was nothing."""
+    asked = {"customer": customer_id, "mode": mode.value, "at": at}
+    return conn.execute(_LAST_BY, asked).scalar_one_or_none() or 0
 
 
 def latest_position(conn: Connection, _vault: Vault | None) -> int:
