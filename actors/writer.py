@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import trio
 
+from actors.histogram import SIZES, Histogram
 from whatisup.errors import StoreUnavailable
-from whatisup.store import Call, Committed, Database, Event, Unit
+from whatisup.store import Call, Committed, Database, Due, Event, Unit
 
 T = TypeVar("T")
 
@@ -50,6 +51,17 @@ class WriterStats:
     failures: int
     outages: int
     is_available: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriterTimes:
+    """How long things took, in seconds, and how large batches were; of commits that the store carried."""
+
+    commit_s: Histogram = field(default_factory=Histogram)
+    """A batch's transaction."""
+    wait_s: Histogram = field(default_factory=Histogram)
+    """One item, from its place in the queue to its answer."""
+    items: Histogram = field(default_factory=lambda: Histogram(SIZES))
 
 
 class _Entry:
@@ -118,7 +130,7 @@ class Writer:
     """Takes units and calls from any task, commits them in batches, and gives each its own answer.
 
     `on_events`, if set, is told the events of each commit in position order, in the same step in which their authors
-    get their answers; it must not raise.
+    get their answers; it must not raise. `on_deliveries` likewise is told what entered the queue of webhooks.
     """
 
     def __init__(
@@ -131,8 +143,10 @@ class Writer:
         batch_items: int = BATCH_ITEMS,
         batch_bytes: int = BATCH_BYTES,
         on_events: Callable[[Sequence[Event]], None] | None = None,
+        on_deliveries: Callable[[Sequence[Due]], None] | None = None,
     ) -> None:
         self.on_events = on_events
+        self.on_deliveries = on_deliveries
         self._database = database
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -149,6 +163,7 @@ class Writer:
         self._available = trio.Event()
         self._available.set()
         self._commits = self._units = self._calls = self._failures = self._outages = 0
+        self.times = WriterTimes()
 
     # --- for callers --------------------------------------------------------------------------------------------
 
@@ -272,6 +287,7 @@ class Writer:
         return batch
 
     async def _write(self, batch: list[_Entry]) -> None:
+        begun_at = trio.current_time()
         try:
             results = await self._database.commit([entry.item for entry in batch])
         except StoreUnavailable as error:
@@ -281,12 +297,18 @@ class Writer:
             await self._await_store()
             return
         self._commits += 1
+        now = trio.current_time()
+        self.times.commit_s.observe(now - begun_at)
+        self.times.items.observe(len(batch))
         for entry, result in zip(batch, results, strict=True):
+            self.times.wait_s.observe(now - entry.queued_at)
             self._count(entry.item, result)
             self._answer(entry, result)
         self._room.unpark_all()
         if results.events and self.on_events is not None:
             self.on_events(results.events)
+        if results.deliveries and self.on_deliveries is not None:
+            self.on_deliveries(results.deliveries)
 
     def _count(self, item: Unit | Call, result: Any) -> None:
         if isinstance(item, Unit):

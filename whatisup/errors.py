@@ -151,7 +151,7 @@ class TooManyEndpoints(CommandRefused):
 
 
 class EventExpired(CommandRefused):
-    """A delivery was to be sent again whose event is no longer kept."""
+    """A delivery was to be sent again whose event is no longer kept, or whose endpoint was deleted."""
 
 
 class AtCapacity(CommandRefused):

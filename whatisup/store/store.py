@@ -21,7 +21,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
-from whatisup.store import schema
+from whatisup.store import deliveries, schema
 from whatisup.store.apply import apply_units
 from whatisup.store.backend import Backend, Failure, translating
 from whatisup.store.ids import new_id
@@ -32,6 +32,7 @@ from whatisup.store.tables import writers
 from whatisup.store.transaction import TransactionLost, Tx
 from whatisup.store.unit import Call, Committed, Unit
 from whatisup.store.vault import Vault
+from whatisup.store.webhook_records import Due
 
 T = TypeVar("T")
 Item: TypeAlias = Unit | Call
@@ -58,12 +59,14 @@ def unix_ms() -> int:
 class Results(list[Any]):
     """What became of each item of a batch: `Committed`, a call's value, or the exception that is its answer.
 
-    `events` are all events the batch appended, in position order.
+    `events` are all events the batch appended, `deliveries` all deliveries of webhooks it put into the queue, both in
+    position order.
     """
 
-    def __init__(self, results: Sequence[Any], events: tuple[Event, ...]) -> None:
+    def __init__(self, results: Sequence[Any], events: tuple[Event, ...], deliveries: tuple[Due, ...] = ()) -> None:
         super().__init__(results)
         self.events = events
+        self.deliveries = deliveries
 
 
 class _Poisoned(Exception):
@@ -101,6 +104,7 @@ class Store:
         self._entropy = entropy
         self._now_ms = now_ms
         self._turn = Lock()
+        self._listeners = deliveries.Listeners()
         self._writer_id = new_id("wrt", now_ms(), entropy)
 
     @classmethod
@@ -214,6 +218,7 @@ class Store:
                 tx = Tx(conn, self._vault, self._now_ms(), self._entropy)
                 conn.execute(_SIGN, {"writer": self._writer_id, "batch": batch_id, "at": tx.now})
                 results = strategy(tx, batch)
+                deliveries.enqueue(tx, self._listeners)
                 tx.finish()
                 written = tx, results
         except TransactionLost as lost:
@@ -228,7 +233,7 @@ class Store:
         tx, results = written
         self._vault.forget(tx.destroyed_keys)
         self._backend.after_commit(wiped=tx.wiped)
-        return Results(results, tuple(tx.events))
+        return Results(results, tuple(tx.events), tuple(tx.deliveries))
 
     def _verdict(self, error: DBAPIError) -> Exception:
         """What an error before the commit means for the batch."""

@@ -477,12 +477,13 @@ webhook_endpoints = Table(
     Index("endpoints_newest", "customer_id", "mode", "created_at", "id"),
 )
 
-# One event for one endpoint: the queue, and what became of it. `attempt_count` counts all attempts, `tries` those of
+# One event for one endpoint: the queue, and what became of it. `position` is the place in the queue, a higher one with
+# each time a row is put there. `attempt_count` counts all attempts, `tries` those of
 # the current run of the retry ladder. A late delivery is one that others were let past.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
-    Column("position", POSITION, primary_key=True, autoincrement=True),
+    Column("position", POSITION, primary_key=True, autoincrement=False),
     Column("id", Text, nullable=False, unique=True),
     Column("endpoint_id", Text, nullable=False),
     Column("customer_id", Text, nullable=False),
@@ -520,7 +521,18 @@ webhook_deliveries = Table(
         "position",
         **only("next_attempt_at IS NOT NULL"),
     ),
-    Index("deliveries_due", "next_attempt_at", **only("next_attempt_at IS NOT NULL")),
+    # Written alike for both, since each knows its own truth: 1 and true.
+    Index(
+        "deliveries_late",
+        "endpoint_id",
+        "instance_id",
+        "kind",
+        "next_attempt_at",
+        "position",
+        sqlite_where=text("is_late = 1 AND next_attempt_at IS NOT NULL"),
+        postgresql_where=text("is_late AND next_attempt_at IS NOT NULL"),
+    ),
+    Index("deliveries_failed", "customer_id", "mode", "position", **only("status = 'failed'")),
     Index("deliveries_unsettled", "event_id", **only("next_attempt_at IS NOT NULL")),
     Index("deliveries_to_expire", "payload_expires_at", **only("payload_expires_at IS NOT NULL")),
 )

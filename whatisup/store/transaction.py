@@ -20,9 +20,11 @@ from whatisup.store.ids import new_id
 from whatisup.store.records import Event, Mode, Origin
 from whatisup.store.tables import audit, events, instances, log_head
 from whatisup.store.vault import DataKey, Vault
+from whatisup.store.webhook_records import Due
 
-_LOCK_HEAD = select(log_head.c.position).with_for_update()
+_LOCK_HEAD = select(log_head.c.position, log_head.c.webhook_revision).with_for_update()
 _MOVE_HEAD = update(log_head).values(position=bindparam("head"))
+_MOVE_BOTH = update(log_head).values(position=bindparam("head"), webhook_revision=bindparam("revision"))
 _NEXT_SEQ = (
     update(instances)
     .where(instances.c.id == bindparam("instance"))
@@ -47,10 +49,16 @@ class Tx:
         self.now = now
         self.entropy = entropy
         self.events: list[Event] = []
+        self.deliveries: list[Due] = []
+        """What entered the queue of webhooks, in its order."""
         self.destroyed_keys: list[int] = []
         self.wiped = False
-        self._head: int = conn.execute(_LOCK_HEAD).scalar_one()
+        head = conn.execute(_LOCK_HEAD).one()
+        self._head: int = head.position
         self._stored_head = self._head
+        self.webhook_revision: int = head.webhook_revision
+        """The revision of webhook endpoints that this transaction found."""
+        self.has_changed_webhooks = False
 
     def new_id(self, prefix: str) -> str:
         """Name a row made now."""
@@ -63,7 +71,9 @@ class Tx:
 
     def finish(self) -> None:
         """Write back the head of the log; the caller commits next."""
-        if self._head != self._stored_head:
+        if self.has_changed_webhooks:
+            self.conn.execute(_MOVE_BOTH, {"head": self._head, "revision": self.webhook_revision + 1})
+        elif self._head != self._stored_head:
             self.conn.execute(_MOVE_HEAD, {"head": self._head})
 
     @contextmanager
@@ -73,7 +83,8 @@ class Tx:
         Raises:
             TransactionLost: the database has undone more than that.
         """
-        head, count = self._head, len(self.events)
+        head, count, queued = self._head, len(self.events), len(self.deliveries)
+        has_changed_webhooks = self.has_changed_webhooks
         # Plain statements: SQLAlchemy compiles its own savepoints anew each time, for a millisecond each.
         self.conn.exec_driver_sql("SAVEPOINT item")
         try:
@@ -82,6 +93,8 @@ class Tx:
         except BaseException as error:
             self._head = head
             del self.events[count:]
+            del self.deliveries[queued:]
+            self.has_changed_webhooks = has_changed_webhooks
             try:
                 self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT item")
                 self.conn.exec_driver_sql("RELEASE SAVEPOINT item")
@@ -119,7 +132,39 @@ class Tx:
             data=dict(data),
             expires_at=expires_at,
         )
-        key = datakeys.of_owner(self.conn, self.vault, row.customer_id)
+        return self._append(event)
+
+    def append_customer_event(
+        self,
+        customer_id: str,
+        mode: Mode,
+        kind: str,
+        data: Mapping[str, Any],
+        *,
+        occurred_at: int | None = None,
+        expires_at: int | None = None,
+    ) -> Event:
+        """Append to the event log what happened to a customer as a whole, and to none of its instances.
+
+        Raises:
+            StoreError: the customer has no data key: there is no such row.
+        """
+        event = Event(
+            position=self.take_position(),
+            id=self.new_id("evt"),
+            customer_id=customer_id,
+            mode=mode,
+            instance_id=None,
+            seq=None,
+            type=kind,
+            occurred_at=self.now if occurred_at is None else occurred_at,
+            data=dict(data),
+            expires_at=expires_at,
+        )
+        return self._append(event)
+
+    def _append(self, event: Event) -> Event:
+        key = datakeys.of_owner(self.conn, self.vault, event.customer_id)
         self.conn.execute(insert(events), event_row(self.vault, key, event))
         self.events.append(event)
         return event

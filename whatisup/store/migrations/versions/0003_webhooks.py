@@ -67,7 +67,7 @@ def _endpoints() -> None:
 def _deliveries() -> None:
     op.create_table(
         "webhook_deliveries",
-        sa.Column("position", POSITION, autoincrement=True, nullable=False),
+        sa.Column("position", POSITION, autoincrement=False, nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("endpoint_id", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(), nullable=False),
@@ -102,7 +102,14 @@ def _deliveries() -> None:
     index("deliveries_newest", table, ["customer_id", "mode", "position"], unique=False)
     lane = ["endpoint_id", "instance_id", "kind", "is_late", "position"]
     index("deliveries_by_lane", table, lane, unique=False, **unsettled)
-    index("deliveries_due", table, ["next_attempt_at"], unique=False, **unsettled)
+    late = {
+        "sqlite_where": sa.text("is_late = 1 AND next_attempt_at IS NOT NULL"),
+        "postgresql_where": sa.text("is_late AND next_attempt_at IS NOT NULL"),
+    }
+    lane = ["endpoint_id", "instance_id", "kind", "next_attempt_at", "position"]
+    index("deliveries_late", table, lane, unique=False, **late)
+    failed = only("status = 'failed'")
+    index("deliveries_failed", table, ["customer_id", "mode", "position"], unique=False, **failed)
     index("deliveries_unsettled", table, ["event_id"], unique=False, **unsettled)
     expiring = only("payload_expires_at IS NOT NULL")
     index("deliveries_to_expire", table, ["payload_expires_at"], unique=False, **expiring)
