@@ -21,6 +21,7 @@ people: a body that hangs, breaks off or never ends changes nothing, and at most
 | what came is not HTTP/1.1, or came before it was asked for | – | `bad_response` |
 | headers without end | – | `response_too_large` |
 | headers that HTTP cannot carry | – | `request_refused` |
+| a bug of ours or of a library, logged | – | `internal_error` |
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpcore2
+import structlog
 import trio
 
 from actors.delivery.net import (
@@ -48,6 +50,8 @@ from actors.delivery.net import (
 from whatisup.webhooks.headers import FRAMING
 from whatisup.webhooks.refusals import UrlRefused
 from whatisup.webhooks.targets import Policy, Target, parse_target
+
+log = structlog.get_logger(__name__)
 
 KEPT_BYTES: Final = 1024
 """How much of a response's body an `Outcome` holds."""
@@ -144,6 +148,10 @@ class WebhookClient:
                 continue
             except _EXPECTED as error:
                 return None, _slug(error), b""
+            except Exception as error:
+                # A stranger's bytes may find what we and the libraries did not think of; they must not stop the rest.
+                log.exception("webhooks.attempt_broke", host=target.host, kind=type(error).__name__)
+                return None, "internal_error", b""
         return None, "closed", b""
 
     async def _exchange(self, request: httpcore2.Request, deadline: float) -> tuple[int | None, str | None, bytes]:
