@@ -24,7 +24,7 @@ from whatisup.store.unit import Keep
 from whatisup.store.vault import DataKey, Vault
 from whatisup.store.webhook_records import Endpoint, EndpointChanges, Receiver
 
-MAX_ENDPOINTS: Final = 100
+MAX_ENDPOINTS: Final = 50
 """What a customer may have of them in a mode: every event is looked at for each."""
 
 DISABLED: Final = "webhook.disabled"

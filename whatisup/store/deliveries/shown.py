@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, literal_column, select
+from msgspec import json
+from sqlalchemy import Connection, Row, Select, bindparam, literal_column, or_, select
 
 from whatisup.store import datakeys
 from whatisup.store.cursor import decode_cursor, encode_cursor
+from whatisup.store.deliveries.queue import TEST_EVENT
 from whatisup.store.records import DeliveryKind, DeliveryStatus, Mode
 from whatisup.store.tables import webhook_attempts, webhook_deliveries
+from whatisup.store.tables import webhook_endpoints as endpoints
 from whatisup.store.vault import Vault
 from whatisup.store.webhook_records import Delivery, DeliveryAttempt
 
@@ -40,12 +43,14 @@ def page(
     event: str | None = None,
     instance_id: str | None = None,
     endpoint_id: str | None = None,
+    bound_to: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> tuple[list[Delivery], str | None]:
     """A page of a customer's deliveries, newest first, and the cursor of the next page.
 
-    What was sent again counts as new, since it has a new place in the queue.
+    What was sent again counts as new, since it has a new place in the queue. `bound_to` narrows to what a key that is
+    bound to this instance may see: what goes to endpoints of the instance alone, and is about it or a test.
 
     Raises:
         BadCursor: no page gave out this cursor.
@@ -63,11 +68,23 @@ def page(
     if status is not None:
         # Spelled out: that is what finds the index over failed ones alone.
         query = query.where(table.c.status == literal_column(f"'{DeliveryStatus(status).value}'"))
+    if bound_to is not None:
+        query = query.where(table.c.endpoint_id.in_(_endpoints_of(customer_id, mode, bound_to)))
+        query = query.where(or_(table.c.instance_id == bound_to, table.c.event == TEST_EVENT))
     if cursor is not None:
         query = query.where(table.c.position < decode_cursor(cursor)[0])
     found = [delivery_of(row) for row in conn.execute(query)]
     has_more = len(found) > limit
     return found[:limit], encode_cursor(found[limit - 1].position, found[limit - 1].id) if has_more else None
+
+
+def _endpoints_of(customer_id: str, mode: Mode, instance_id: str) -> Select[Any]:
+    return select(endpoints.c.id).where(
+        endpoints.c.customer_id == customer_id,
+        endpoints.c.mode == mode.value,
+        endpoints.c.instance_ids == json.encode([instance_id]).decode(),
+        endpoints.c.deleted_at.is_(None),
+    )
 
 
 def get(conn: Connection, _vault: Vault | None, delivery_id: str, customer_id: str, mode: Mode) -> Delivery | None:
