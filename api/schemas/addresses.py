@@ -36,6 +36,15 @@ _LATER: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
     BROADCAST_SERVER: ("status and broadcast lists", re.compile(r"(status|[0-9]{1,30})\Z")),
 }
 
+# The same for readers of the document. What is refused, the functions below refuse, in words.
+_END = r"$(?!\n)"
+_DIGITS = r"[ -]*\+?[ -]*[1-9]([ -]*[0-9]){6,14}[ -]*"
+_USER = rf"{_DIGITS}|[1-9][0-9]{{6,14}}@(s\.whatsapp\.net|c\.us)|[1-9][0-9]{{0,19}}@lid"
+_PLACE = r"[0-9]{1,20}(-[0-9]{1,20})?@g\.us|[0-9]{1,30}@newsletter|(status|[0-9]{1,30})@broadcast"
+NUMBER_PATTERN: Final = f"^{_DIGITS}{_END}"
+ADDRESS_PATTERN: Final = f"^({_USER}){_END}"
+CHAT_PATTERN: Final = f"^({_USER}|{_PLACE}){_END}"
+
 
 def read_address(text: str, field: str) -> Jid:
     """Read digits (a leading +, spaces and dashes are forgiven) or a user's JID; the JID, without device.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
-from api.schemas.addresses import MAX_ADDRESS, read_address, read_chat
+from api.schemas.addresses import ADDRESS_PATTERN, CHAT_PATTERN, MAX_ADDRESS, read_address, read_chat
 from api.schemas.parse import Invalid, check_text
 from api.schemas.payloads import ChatData
 from api.schemas.replies import Reply, Time
@@ -30,6 +30,15 @@ Address: TypeAlias = Annotated[
         min_length=1,
         max_length=MAX_ADDRESS,
         description="A number with its country code (`+`, spaces and dashes are forgiven), …@s.whatsapp.net or …@lid.",
+        extra_json_schema={"pattern": ADDRESS_PATTERN},
+    ),
+]
+Chat: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=MAX_ADDRESS,
+        description="A number, or a chat's JID.",
+        extra_json_schema={"pattern": CHAT_PATTERN},
     ),
 ]
 WaId: TypeAlias = Annotated[str, Meta(description="WhatsApp's id of the message: its author's device made it.")]
@@ -74,9 +83,19 @@ class SetPresenceRequest(Request, frozen=True):
 class MessagesQuery(Request, frozen=True):
     """Which of an instance's messages, and where in the list to go on."""
 
-    chat: Annotated[str, Meta(max_length=MAX_ADDRESS, description="A number, or a chat's JID.")] | None = None
+    chat: Chat | None = None
     direction: Literal["in", "out"] | None = None
-    since: Annotated[str, Meta(max_length=40, description="Only those created then or later; ISO 8601.")] | None = None
+    since: (
+        Annotated[
+            str,
+            Meta(
+                max_length=40,
+                description="Only those created then or later; ISO 8601.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
+        | None
+    ) = None
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -102,7 +121,7 @@ class MessagesQuery(Request, frozen=True):
 class MessageQuery(Request, frozen=True):
     """The chat, where the path names a message by WhatsApp's id."""
 
-    chat: Annotated[str, Meta(max_length=MAX_ADDRESS, description="A number, or a chat's JID.")] | None = None
+    chat: Chat | None = None
 
     def __post_init__(self) -> None:
         _ = self.chat_jid

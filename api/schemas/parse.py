@@ -64,9 +64,14 @@ def parse_query(pairs: Iterable[tuple[str, str]], kind: type[T]) -> T:
             raise Invalid(f"the parameter `{name[:MAX_ECHO]}` came twice", field=name[:MAX_ECHO])
         values[name] = value
     try:
-        return msgspec.convert(values, kind, strict=False)
+        query = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _explain(error, kind, values) from None
+    for name in values:
+        if getattr(query, name) is None:
+            # What a script makes of an unset variable would otherwise be a page nobody asked for.
+            raise Invalid(f"`{name}` is wrong: leave it out instead of sending `{values[name][:MAX_ECHO]}`", field=name)
+    return query
 
 
 def _as_it_came(raw: bytes) -> Any:

@@ -94,7 +94,9 @@ class PhoneAction(Request, frozen=True):
 class CreateFault(Request, frozen=True):
     """Arm a fault on one phone (`number`) or on one instance's connection: `times` rounds (1) or for `seconds`."""
 
-    name: Annotated[str, Meta(max_length=32, description=f"One of {', '.join(FAULT_NAMES)}.")]
+    name: Annotated[
+        str, Meta(max_length=32, description="What goes wrong.", extra_json_schema={"enum": list(FAULT_NAMES)})
+    ]
     number: SandboxNumber | None = None
     instance_id: InstanceId | None = None
     times: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None

@@ -16,6 +16,7 @@ from api.routes.endpoint import Endpoint
 from api.routes.openapi.errors import codes_of, error_code_schema, examples_of_errors
 from api.routes.openapi.events import DELIVERY_HEADERS, names_of_events, webhooks
 from api.routes.openapi.operations import HEADERS, SECURITY_SCHEMES, operation, ref
+from api.routes.openapi.rules import say_rules
 from api.routes.openapi.samples import bring_samples
 from api.routes.openapi.topics import topics_of
 from api.schemas.payloads import PAYLOADS
@@ -72,4 +73,5 @@ def _schemas(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(ordered, ref_template=ref("{name}")["$ref"])
     schemas["ErrorBody"]["properties"]["code"] = ref("ErrorCode")
     schemas["EventEnvelope"]["properties"]["event"] = ref("EventName")
+    say_rules(schemas)
     return {**schemas, "EventName": names_of_events(), "ErrorCode": error_code_schema()}

@@ -13,7 +13,9 @@ import msgspec
 from api.routes.endpoint import JSON, Access, Endpoint
 from api.routes.openapi.errors import error_responses
 from api.routes.openapi.events import payloads_by_event
+from api.routes.openapi.rules import QUERY
 from api.routes.openapi.topics import topic_of
+from api.schemas.addresses import ADDRESS_PATTERN, NUMBER_PATTERN
 from api.schemas.replies import EventPage
 
 SSE: Final = "text/event-stream"
@@ -63,7 +65,7 @@ HEADERS: Final[Mapping[str, Any]] = {
 }
 
 _ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
-_SEGMENT: Final = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^/]+$"}
+_MESSAGE: Final = {"type": "string", "pattern": "^[!-.0-~]{1,128}$"}
 
 # What stands in a path's holes: a schema, a sentence, an example.
 PATH: Final[Mapping[str, tuple[Mapping[str, Any], str, str]]] = {
@@ -75,12 +77,20 @@ PATH: Final[Mapping[str, tuple[Mapping[str, Any], str, str]]] = {
     ),
     "fault_id": (_ID, "A fault's id.", "flt_1"),
     "message_id": (
-        _SEGMENT,
+        _MESSAGE,
         "A message's id (`msg_…`), or WhatsApp's together with `chat`.",
         "msg_01KAN3Z6E5Q8W1V4T7R0M2YB9C",
     ),
-    "jid": (_SEGMENT, "A person's number, or JID (…@s.whatsapp.net, …@lid).", "5511999999999"),
-    "phone": (_SEGMENT, "A number with its country code; `+`, spaces and dashes are forgiven.", "5511999999999"),
+    "jid": (
+        {"type": "string", "pattern": ADDRESS_PATTERN},
+        "A person's number, or JID (…@s.whatsapp.net, …@lid).",
+        "5511999999999",
+    ),
+    "phone": (
+        {"type": "string", "pattern": NUMBER_PATTERN},
+        "A number with its country code; `+`, spaces and dashes are forgiven.",
+        "5511999999999",
+    ),
 }
 
 _IDEMPOTENCY_KEY: Final = {
@@ -123,8 +133,18 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
         # What `data` holds depends on `event`, which stands beside it: more than a discriminator can say.
         described["x-events"] = payloads_by_event()
     if endpoint.takes_body:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(endpoint.body.__name__)}}}
+        content = {JSON: {"schema": ref(endpoint.body.__name__)}}
+        described["requestBody"] = {"required": not _may_be_empty(endpoint.body), "content": content}
     return described
+
+
+def _may_be_empty(body: type[msgspec.Struct]) -> bool:
+    """Whether `{}` will do, and so no body at all."""
+    try:
+        msgspec.convert({}, body)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _security(endpoint: Endpoint) -> list[dict[str, list[str]]]:
@@ -156,17 +176,20 @@ def _path_parameter(name: str) -> dict[str, Any]:
 def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     described = msgspec.json.schema(endpoint.query, ref_template=ref("{name}")["$ref"])
     fields = described["$defs"][endpoint.query.__name__]["properties"]
-    return [_query_parameter(name, schema) for name, schema in fields.items() if name != "token"]
+    owner = endpoint.query.__name__
+    return [
+        _query_parameter(name, schema, QUERY.get(f"{owner}.{name}", {}))
+        for name, schema in fields.items()
+        if name != "token"
+    ]
 
 
-def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _query_parameter(name: str, schema: dict[str, Any], rule: Mapping[str, Any]) -> dict[str, Any]:
     """What a query cannot say (null) is no part of its schema: a parameter that is left out has no value."""
     named = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    plain = (
-        {**named[0], **({"default": schema["default"]} if schema.get("default") is not None else {})}
-        if named
-        else schema
-    )
+    plain = {**(named[0] if named else schema), **rule}
+    if schema.get("default") is not None:
+        plain["default"] = schema["default"]
     meaning = plain.pop("description", None)
     parameter = {"name": name, "in": "query", "required": False, "schema": plain}
     return parameter | ({"description": meaning} if meaning else {})
