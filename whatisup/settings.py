@@ -219,6 +219,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RETRY_RESENDS_BURST", "retry_resends_burst", "20", _integer(1, 10_000), "resends at once first, live"),
     Setting("EVENT_RETENTION_DAYS", "event_retention_days", "30", _integer(1, 3650), "days the event log goes back"),
     Setting(
+        "EVENT_STREAMS_MAX", "event_streams_max", "2000", _integer(1, 100_000), "event streams open at once, in all"
+    ),
+    Setting(
+        "EVENT_STREAMS_PER_CUSTOMER",
+        "event_streams_per_customer",
+        "1000",
+        _integer(1, 100_000),
+        "event streams one customer may have open at once",
+    ),
+    Setting(
         "WEBHOOK_TIMEOUT_S", "webhook_timeout_s", "10", _number(0.1, 120), "how long one delivery attempt may take"
     ),
     Setting(
@@ -322,6 +332,8 @@ class Settings:
     retry_resends_per_minute: float
     retry_resends_burst: int
     event_retention_days: int
+    event_streams_max: int
+    event_streams_per_customer: int
     webhook_timeout_s: float
     webhook_retry_delays_s: tuple[float, ...]
     webhook_ordering: str
