@@ -20,12 +20,17 @@ import trio
 from hypercorn.trio import serve as serve_http
 
 from actors.bus import Bus
+from actors.delivery.client import WebhookClient
+from actors.delivery.dispatcher import Dispatcher
 from actors.system import System
+from actors.tracing import Tracer
 from actors.writer import Writer
 from api.app import create_app
 from api.bootstrap.first_run import FirstKeys, make_first_keys
 from api.bootstrap.sandboxes import ChildSandbox, ExternalSandbox, adopt_phones, endpoints, make_sandbox
 from api.bootstrap.server import ServerConfig
+from api.bootstrap.traces import tracing
+from api.bootstrap.webhooks import make_client, make_dispatcher
 from api.routes.edge import Edge, wall_clock_ms
 from whatisup.errors import StoreUnavailable, WhatIsUpError
 from whatisup.settings import Settings
@@ -42,6 +47,8 @@ STORAGE_S: Final = 5.0
 KEY_USES_EVERY_S: Final = 15.0
 KEY_USES_S: Final = 2.0
 """How long the way down waits to note which keys were used; a nicety."""
+ATTEMPTS_S: Final = 3.0
+"""How long the way down waits for webhooks that are under way; what is cut short is delivered again."""
 LOCK_CHECK_EVERY_S: Final = 5.0
 LOCK_ANSWER_S: Final = 10.0
 
@@ -68,6 +75,8 @@ class Graph:
     sandbox: ChildSandbox | ExternalSandbox | None
     edge: Edge
     lock: DatabaseLock
+    client: WebhookClient
+    delivery: Dispatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,8 @@ async def run_gateway(
             return
         store = await trio.to_thread.run_sync(_open_store, settings)
         stack.callback(store.close)
-        await _run_storage(_build(settings, options, store, lock), stop, task_status)
+        tracer = await stack.enter_async_context(tracing(settings))
+        await _run_storage(_build(settings, options, store, lock, tracer), stop, task_status)
 
 
 def _open_store(settings: Settings) -> Store:
@@ -124,7 +134,7 @@ def _open_store(settings: Settings) -> Store:
     return Store.open(settings.database_url, secrets)
 
 
-def _build(settings: Settings, options: Options, store: Store, lock: DatabaseLock) -> Graph:
+def _build(settings: Settings, options: Options, store: Store, lock: DatabaseLock, tracer: Tracer) -> Graph:
     """Make every object; nothing runs yet."""
     database, bus = Database(store), Bus()
     writer = Writer(database, on_events=bus.publish)
@@ -138,8 +148,13 @@ def _build(settings: Settings, options: Options, store: Store, lock: DatabaseLoc
         unix_ms=wall_clock_ms,
         entropy=os.urandom,
         jitter=random.SystemRandom().random,
+        tracer=tracer,
     )
-    return Graph(settings, database, writer, system, sandbox, Edge(system, settings, sandbox), lock)
+    edge = Edge(system, settings, sandbox, tracer=tracer)
+    client = make_client(settings)
+    delivery = make_dispatcher(settings, database, writer, client, edge, tracer)
+    edge.webhooks, edge.wake_webhooks = client, delivery.wake
+    return Graph(settings, database, writer, system, sandbox, edge, lock, client, delivery)
 
 
 # --- the parts, from the outside in -----------------------------------------------------------------------------------
@@ -174,12 +189,20 @@ async def _run_instances(graph: Graph, stop: trio.Event, task_status: Status) ->
     async with trio.open_nursery() as instances:
         await graph.writer.call(idempotency.release_unfinished)
         await instances.start(graph.system.run)
+        await instances.start(_deliver, graph)
         instances.start_soon(_record_key_uses, graph)
         await _run_front(graph, stop, task_status)
         with trio.move_on_after(KEY_USES_S):
             await _write_key_uses(graph)
+        with trio.move_on_after(ATTEMPTS_S):
+            await graph.delivery.drain()
         instances.cancel_scope.cancel()
     log.info("instances.stopped")
+
+
+async def _deliver(graph: Graph, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async with graph.client:
+        await graph.delivery.run(task_status)
 
 
 async def _run_front(graph: Graph, stop: trio.Event, task_status: Status) -> None:

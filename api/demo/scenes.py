@@ -11,6 +11,7 @@ import trio
 from api.demo.client import Refused
 from api.demo.conversation import converse
 from api.demo.tour import QUICK_S, Outcome, Scene, SceneFailed, Tour, check
+from api.demo.webhooks import push
 
 # A silent socket is found by the keepalive: a ping at most each 30 s, 10 s for its answer, one more ping, 10 s again.
 HALF_OPEN_S = 75.0
@@ -118,6 +119,12 @@ SCENES: tuple[Scene, ...] = (
         "A contact of the sandbox writes, the instance answers, and the gateway is killed in the middle.",
         converse,
         "conversation",
+    ),
+    Scene(
+        "Webhooks",
+        "Events are pushed to a receiver that refuses at first; the gateway is killed in the middle.",
+        push,
+        "webhooks",
     ),
     Scene("Fault: drop", "The TCP connection is reset.", fault("drop"), "drop"),
     Scene(

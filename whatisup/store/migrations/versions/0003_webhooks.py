@@ -20,9 +20,8 @@ def only(condition: str) -> dict[str, Any]:
 
 def upgrade() -> None:
     """Make the tables of webhooks, and the columns that older tables lack."""
-    counter = {"nullable": False, "server_default": sa.text("0")}
-    op.add_column("log_head", sa.Column("floor", sa.BigInteger(), **counter))
-    op.add_column("log_head", sa.Column("webhook_revision", sa.BigInteger(), **counter))
+    for name in ("floor", "webhook_revision"):
+        op.add_column("log_head", sa.Column(name, sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("customers", sa.Column("rate_limits", sa.Text(), nullable=True))
     op.add_column("events", sa.Column("trace", sa.Text(), nullable=True))
     op.add_column("messages", sa.Column("trace", sa.Text(), nullable=True))

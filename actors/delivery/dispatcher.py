@@ -1,0 +1,402 @@
+"""The delivery actor: takes the rows of the webhook queue to their endpoints.
+
+Rule: the rows are the queue. A delivery exists before its first attempt, is gone from the queue only when its outcome
+is committed, and may therefore be made twice around a crash and never not at all. Nothing here is waited for by
+whoever writes events: `note` only remembers that there is something to do.
+
+Order: a lane (endpoint, instance, kind) has one attempt under way at a time, in log order. The next one starts when the
+one before has arrived; its outcome is committed meanwhile. Behind a failing delivery the lane waits for its retries:
+`strict` until it has arrived or is given up, `relaxed` until its third failure, when it becomes late and goes its own
+way (a lane of late ones, by the time that each is due).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from actors.delivery.client import Outcome
+from actors.delivery.lanes import WINDOW, LaneWindow
+from actors.delivery.settler import Settler
+from actors.delivery.slots import Slots
+from actors.tracing import Tracer
+from actors.writer import Writer
+from whatisup.errors import StoreUnavailable
+from whatisup.store import (
+    Attempt,
+    Database,
+    DeliveryStatus,
+    Due,
+    Event,
+    Lane,
+    Mode,
+    Ordering,
+    Receiver,
+    deliveries,
+    webhooks,
+)
+from whatisup.store import events as log_rows
+from whatisup.webhooks import ladder, signing
+
+log = structlog.get_logger(__name__)
+
+RECEIVER_S: Final = 5.0
+"""How long an endpoint's row is believed; whoever changes one through the API calls `wake`."""
+RECEIVERS: Final = 1024
+SWEEP_S: Final = 60.0
+"""How often the queue is searched for lanes that nobody works on, as after an outage of the store."""
+LOOK_S: Final = 30.0
+"""How long a lane sleeps at most before it compares a due time with the wall clock again."""
+TURN_S: Final = 5.0
+"""How long a lane keeps its place while everything arrives."""
+CRASHED_S: Final = 5.0
+_BREATH_S: Final = 0.05
+
+
+class Client(Protocol):
+    """Whoever makes HTTP requests; see `WebhookClient`."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, is_live: bool) -> Outcome:
+        """Make one attempt; raises nothing that the receiver does."""
+
+
+Render = Callable[[Sequence[Event]], Awaitable[list[bytes]]]
+"""Events as the bodies that are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say about delivery. Durations in seconds."""
+
+    delays_s: tuple[float, ...]
+    ordering: Ordering
+    per_host: int
+    in_all: int
+    payload_days: int
+    failed_payload_days: int
+    disable_after_s: int
+
+
+@dataclass(slots=True)
+class DeliveryStats:
+    """What was attempted since the start, by outcome (`ok` or the error's slug), and what is under way."""
+
+    attempts: Counter[str] = field(default_factory=Counter)
+    in_flight: int = 0
+    lanes: int = 0
+
+
+class Dispatcher:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        writer: Writer,
+        client: Client,
+        render: Render,
+        rules: Rules,
+        tracer: Tracer,
+        unix_ms: Callable[[], int],
+        jitter: Callable[[], float],
+        version: str,
+    ) -> None:
+        self.stats = DeliveryStats()
+        self._database = database
+        self._writer = writer
+        self._client = client
+        self._render = render
+        self._rules = rules
+        self._tracer = tracer
+        self._unix_ms = unix_ms
+        self._jitter = jitter
+        self._version = version
+        self._slots = Slots(per_host=rules.per_host, in_all=rules.in_all)
+        settle = partial(
+            deliveries.settle,
+            payload_days=rules.payload_days,
+            failed_payload_days=rules.failed_payload_days,
+            disable_after_ms=rules.disable_after_s * 1000,
+        )
+        self._settler = Settler(writer, settle, self._forget)
+        self._windows: dict[Lane, LaneWindow] = {}
+        self._receivers: OrderedDict[str, tuple[float, Receiver]] = OrderedDict()
+        self._to_wake: set[str] = set()
+        self._woken = trio.Event()
+        self._is_closing = False
+        self._quiet = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    # --- for others -------------------------------------------------------------------------------------------------
+
+    def note(self, dues: Sequence[Due]) -> None:
+        """Learn of deliveries that were just committed; never blocks, never raises.
+
+        What comes before `run` is found by it in the store.
+        """
+        if self._nursery is None or self._is_closing:
+            return
+        for due in dues:
+            self._window(due.lane).note(due)
+
+    def wake(self, endpoint_id: str) -> None:
+        """Look at an endpoint anew: its row was changed, or old deliveries of it are to be made again."""
+        self._to_wake.add(endpoint_id)
+        self._woken.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Deliver until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self._settler.run)
+            task_status.started()
+            await self._try_to_sweep(None)
+            while True:
+                with trio.move_on_after(SWEEP_S):
+                    await self._woken.wait()
+                woken, self._to_wake, self._woken = self._to_wake, set(), trio.Event()
+                for endpoint_id in woken or (None,):
+                    await self._try_to_sweep(endpoint_id)
+
+    async def drain(self) -> None:
+        """Begin no more attempts, and return once those under way have ended and are committed."""
+        self._is_closing = True
+        if self.stats.in_flight:
+            await self._quiet.wait()
+        await self._settler.drain()
+
+    # --- lanes ------------------------------------------------------------------------------------------------------
+
+    async def _try_to_sweep(self, endpoint_id: str | None) -> None:
+        """Find lanes with something in them: of one endpoint, all of which look again; or all that nobody works on."""
+        try:
+            found = await self._database.read(partial(deliveries.lanes, endpoint_id=endpoint_id))
+        except StoreUnavailable:
+            log.warning("webhook.sweep_failed")
+            if endpoint_id is not None:
+                self._to_wake.add(endpoint_id)  # with the next sweep
+            return
+        if endpoint_id is not None:
+            self._forget(endpoint_id)
+            for lane in [lane for lane in self._windows if lane.endpoint_id == endpoint_id]:
+                self._windows[lane].look_again()
+        for lane in found:
+            self._window(lane)
+
+    def _forget(self, endpoint_id: str) -> None:
+        self._receivers.pop(endpoint_id, None)
+
+    def _window(self, lane: Lane) -> LaneWindow:
+        """The window of a lane, with somebody to work on it."""
+        window = self._windows.get(lane)
+        if window is None:
+            window = self._windows[lane] = LaneWindow(lane)
+            self.stats.lanes = len(self._windows)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._work, window, name=f"webhooks:{lane.endpoint_id}")
+        return window
+
+    async def _work(self, window: LaneWindow) -> None:
+        """Work on a lane until nothing is in it; a failure of ours is this lane's alone."""
+        while True:
+            try:
+                await self._empty(window)
+                break
+            except StoreUnavailable:
+                await trio.sleep(_BREATH_S)
+                await self._writer.wait_available()
+            except Exception:
+                log.exception("webhook.lane_failed", endpoint_id=window.lane.endpoint_id)
+                await trio.sleep(CRASHED_S)
+            window.look_again()
+        # No await between the last look and this: a delivery noted now makes a new window.
+        del self._windows[window.lane]
+        self.stats.lanes = len(self._windows)
+
+    async def _empty(self, window: LaneWindow) -> None:
+        """Deliver what is in a lane, and return when nothing is, or when its endpoint takes nothing now."""
+        while not self._is_closing:
+            if window.is_behind and (window.lane.is_late or not window.queue):
+                await self._read(window)
+            if not window.queue:
+                if not window.is_behind:
+                    return
+                await trio.sleep(_BREATH_S)
+                continue
+            due_in_s = (window.queue[0].next_attempt_at - self._unix_ms()) / 1000
+            if due_in_s > 0:
+                await window.wait(min(due_in_s, LOOK_S))
+            elif not await self._turn(window):
+                return
+
+    async def _read(self, window: LaneWindow) -> None:
+        token, settling = window.begin_reading(), frozenset(self._settler.settling)
+        page = await self._database.read(deliveries.due, window.lane, window.after, WINDOW)
+        window.fill(token, page, is_last=len(page) < WINDOW, without=settling)
+
+    # --- attempts ---------------------------------------------------------------------------------------------------
+
+    async def _turn(self, window: LaneWindow) -> bool:
+        """Deliver what the window holds, one after the other, as long as all of it arrives.
+
+        False if the endpoint is gone or disabled: its rows wait for a `wake`.
+        """
+        receiver = await self._receiver(window.lane.endpoint_id)
+        if receiver is None or not receiver.is_enabled:
+            return False
+        host = urlsplit(receiver.url).hostname or ""
+        async with self._slots.one(receiver.customer_id, host):
+            ends_at = trio.current_time() + TURN_S
+            dues = tuple(window.queue)
+            rows = await self._database.read(log_rows.by_ids, [due.event_id for due in dues])
+            shown = [rows[due.event_id] for due in dues if due.event_id in rows]
+            bodies = dict(zip((event.id for event in shown), await self._render(shown), strict=True))
+            for due in dues:
+                # The window may have been emptied meanwhile, or the next in it may have to wait.
+                if self._is_closing or not window.queue or window.queue[0] is not due:
+                    break
+                if due.event_id not in rows:
+                    window.queue.popleft()  # retention has the last word about events that it deleted
+                    continue
+                if due.next_attempt_at > self._unix_ms() or trio.current_time() > ends_at:
+                    break
+                if not await self._attempt(window, receiver, host, due, rows[due.event_id], bodies[due.event_id]):
+                    break
+        return True
+
+    async def _receiver(self, endpoint_id: str) -> Receiver | None:
+        now = trio.current_time()
+        known = self._receivers.get(endpoint_id)
+        if known is not None and known[0] > now:
+            return known[1]
+        found = await self._database.read(webhooks.receivers, [endpoint_id], self._unix_ms())
+        receiver: Receiver | None = found.get(endpoint_id)
+        self._forget(endpoint_id)
+        if receiver is not None:
+            self._receivers[endpoint_id] = now + RECEIVER_S, receiver
+            if len(self._receivers) > RECEIVERS:
+                self._receivers.popitem(last=False)
+        return receiver
+
+    async def _attempt(
+        self, window: LaneWindow, receiver: Receiver, host: str, due: Due, event: Event, body: bytes
+    ) -> bool:
+        """Make one attempt and put its outcome down; False if the lane has to stop and look."""
+        with self._under_way():
+            at = self._unix_ms()
+            outcome = await self._post(receiver, due, event, body, at)
+            self._slots.learn(host, outcome.duration_ms / 1000, is_well=outcome.is_delivered)
+            attempt = self._judge(receiver, due, at, outcome)
+            _tell(attempt, host)
+            done = await self._settler.put(attempt)
+        if outcome.is_delivered and not due.lane.is_late:
+            if window.is_next(due):
+                window.queue.popleft()
+            return True
+        # What comes next is read from the rows, so they have to say it first.
+        await done.wait()
+        if window.is_next(due):
+            window.queue.popleft()
+            self._go_on(window, attempt)
+        return False
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self.stats.in_flight += 1
+        try:
+            yield
+        finally:
+            self.stats.in_flight -= 1
+            if self._is_closing and not self.stats.in_flight:
+                self._quiet.set()
+
+    def _go_on(self, window: LaneWindow, attempt: Attempt) -> None:
+        """Put a failed delivery back where it belongs."""
+        if attempt.next_attempt_at is None:
+            return
+        due = attempt.delivery
+        if window.lane.is_late:
+            window.look_again()
+        elif attempt.is_late:
+            self._window(replace(due.lane, is_late=True)).look_again()
+        else:
+            window.queue.appendleft(
+                replace(
+                    due,
+                    tries=due.tries + 1,
+                    attempt_count=due.attempt_count + 1,
+                    next_attempt_at=attempt.next_attempt_at,
+                )
+            )
+
+    async def _post(self, receiver: Receiver, due: Due, event: Event, body: bytes, at: int) -> Outcome:
+        headers = {
+            **receiver.headers,
+            **signing.sign(
+                body,
+                secrets=receiver.secrets,
+                event=event.type,
+                event_id=event.id,
+                correlation_id=_correlation(event),
+                at=at // 1000,
+                version=self._version,
+            ),
+        }
+        with self._tracer.span("webhook.attempt", parent=event.trace, event_id=event.id, delivery_id=due.id) as span:
+            outcome = await self._client.post(receiver.url, headers, body, is_live=receiver.mode is Mode.LIVE)
+            span.note(outcome=outcome.error or "ok", ms=outcome.duration_ms)
+        self.stats.attempts[outcome.error or "ok"] += 1
+        return outcome
+
+    def _judge(self, receiver: Receiver, due: Due, at: int, outcome: Outcome) -> Attempt:
+        """What an outcome means for its delivery."""
+        status, next_attempt_at, is_late = DeliveryStatus.SUCCESS, None, due.lane.is_late
+        if outcome.error is not None:
+            tries = due.tries + 1
+            delay_s = ladder.delay_s(tries, self._rules.delays_s, self._jitter())
+            status = DeliveryStatus.FAILED if delay_s is None else DeliveryStatus.RETRYING
+            next_attempt_at = None if delay_s is None else self._unix_ms() + round(delay_s * 1000)
+            ordering = receiver.ordering or self._rules.ordering
+            is_late = is_late or (ordering is Ordering.RELAXED and tries >= ladder.LATE_AFTER)
+        return Attempt(
+            delivery=due,
+            at=at,
+            duration_ms=outcome.duration_ms,
+            response_status=outcome.status,
+            error=outcome.error,
+            response=outcome.response,
+            status=status,
+            next_attempt_at=next_attempt_at,
+            is_late=is_late,
+        )
+
+
+def _correlation(event: Event) -> str:
+    """The request that caused an event, where one did; else the event itself."""
+    request_id: Any = (event.data or {}).get("request_id")
+    return request_id if isinstance(request_id, str) else event.id
+
+
+def _tell(attempt: Attempt, host: str) -> None:
+    write = log.debug if attempt.error is None else log.info
+    write(
+        "webhook.attempt",
+        host=host,
+        delivery_id=attempt.delivery.id,
+        event_id=attempt.delivery.event_id,
+        endpoint_id=attempt.delivery.lane.endpoint_id,
+        instance_id=attempt.delivery.lane.instance_id,
+        attempt=attempt.delivery.attempt_count + 1,
+        status=attempt.response_status,
+        error=attempt.error,
+        ms=attempt.duration_ms,
+    )
