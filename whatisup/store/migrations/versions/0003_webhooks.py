@@ -101,7 +101,7 @@ def _deliveries() -> None:
     index("deliveries_newest", table, ["customer_id", "mode", "position"], unique=False)
     lane = ["endpoint_id", "instance_id", "kind", "is_late", "position"]
     index("deliveries_by_lane", table, lane, unique=False, **unsettled)
-    late = {
+    late: dict[str, Any] = {
         "sqlite_where": sa.text("is_late = 1 AND next_attempt_at IS NOT NULL"),
         "postgresql_where": sa.text("is_late AND next_attempt_at IS NOT NULL"),
     }
