@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import Headers
 
-from whatisup.store import ApiKey, Mode, Origin
+from whatisup.store import ApiKey, Mode, Origin, RateLimit
 
 # zpk_live_ or zpk_test_ and 32 random bytes in unpadded base64url (43 characters; 44 are tolerated, as in G1's sample).
 KEY_FORMAT = re.compile(r"zpk_(live|test)_[A-Za-z0-9_-]{43,44}\Z")
@@ -41,11 +41,13 @@ class Principal:
     expires_at: int | None
     scopes: tuple[str, ...] = ()
     """What the key may do; empty means everything."""
+    rate_limit: RateLimit | None = None
+    """The customer's own limit in this mode; None where the settings decide."""
 
     @classmethod
     def of(cls, key: ApiKey) -> Principal:
         """Take from a key what decides about access."""
-        return cls(key.customer_id, key.mode, key.id, key.instance_id, key.expires_at, key.scopes)
+        return cls(key.customer_id, key.mode, key.id, key.instance_id, key.expires_at, key.scopes, key.rate_limit)
 
     def has(self, scope: str) -> bool:
         """Whether the key's scopes allow what `scope` names; a key without scopes has them all."""
@@ -89,6 +91,15 @@ def api_key(token: str) -> str:
     if KEY_FORMAT.fullmatch(token) is None:
         raise AuthRefused("auth_malformed", "an API key starts with zpk_live_ or zpk_test_ and has 43 more characters")
     return token
+
+
+def is_admin(header: str | None, admin_key: str) -> bool:
+    """Whether an Authorization header carries the admin key.
+
+    Raises:
+        AuthRefused: it carries nothing of the form.
+    """
+    return hmac.compare_digest(bearer_token(header).encode(), admin_key.encode())
 
 
 def is_operator(peer: str | None, http_version: str, headers: Headers, operator_token: str | None) -> bool:

@@ -6,7 +6,20 @@ from typing import Final
 
 from msgspec import json
 
-from api.routes import events, health, instances, messages, people, sandbox
+from api.routes import (
+    admin,
+    api_keys,
+    audit,
+    deliveries,
+    events,
+    health,
+    instances,
+    limits,
+    messages,
+    people,
+    sandbox,
+    webhooks,
+)
 from api.routes.endpoint import Access, Answer, Endpoint, Exchange
 from api.routes.openapi import document
 from api.schemas.requests import NoQuery, Nothing
@@ -15,8 +28,14 @@ _DESCRIBED: Final = (
     *instances.ENDPOINTS,
     *messages.ENDPOINTS,
     *events.ENDPOINTS,
+    *webhooks.ENDPOINTS,
+    *deliveries.ENDPOINTS,
+    *api_keys.ENDPOINTS,
+    *limits.ENDPOINTS,
+    *audit.ENDPOINTS,
     *sandbox.ENDPOINTS,
     *people.ENDPOINTS,
+    *admin.ENDPOINTS,
     *health.ENDPOINTS,
 )
 

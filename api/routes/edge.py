@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 import trio
 
+from actors.delivery.client import WebhookClient
 from actors.mailbox import Command
 from actors.sandbox import SandboxClient
 from actors.system import System
+from actors.tracing import UNTRACED, Tracer
 from api.problems import Problem
-from api.routes.metrics import Metrics
+from api.routes.buckets import Buckets, buckets_for
+from api.routes.census import Census
+from api.routes.metrics import DeliveryStats, Metrics
 from api.routes.offers import Offers
+from api.streams import STALL_S, Fanout
 from whatisup.settings import Settings
 from whatisup.store import new_id
 from whatisup.store.idempotency import Scope
@@ -55,13 +59,6 @@ class Sandbox(Protocol):
         """The client of its control API; raises `SandboxUnavailable` before it has ever been up."""
 
 
-class UrlGuard(Protocol):
-    """Whoever delivers webhooks, as the routes see it."""
-
-    async def check(self, url: str, is_live: bool) -> None:
-        """Resolve a URL now; raises `UrlRefused` if nothing would be delivered there."""
-
-
 @dataclass(slots=True)
 class Edge:
     """One per process; made by the composition root and handed to `create_app`."""
@@ -73,19 +70,45 @@ class Edge:
     entropy: Callable[[int], bytes] = os.urandom
     keepalive_s: float = KEEPALIVE_S
     metrics: Metrics = field(default_factory=Metrics)
+    census: Census = field(default_factory=Census)
+    delivery: DeliveryStats | None = None
+    """What the delivery actor has done; None where there is none."""
+    tracer: Tracer = UNTRACED
     offers: Offers = field(default_factory=Offers)
     draining: trio.Event = field(default_factory=trio.Event)
     drawing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(DRAWING_THREADS))
     claims: dict[tuple[Scope, str], trio.Event] = field(default_factory=dict)
     """Idempotency keys whose first request is under way in this process."""
-    streams: Counter[str] = field(default_factory=Counter)
-    """Open event streams by customer."""
+    stall_s: float = STALL_S
+    """How long the reader of an event stream may leave unread what it is sent."""
+    streams: Fanout = field(init=False)
+    """Open event streams; revoking a key ends its streams here (`end_key`)."""
     key_uses: dict[str, int] = field(default_factory=dict)
     """When keys were last used (unix milliseconds), since that was last written to the store."""
-    webhooks: UrlGuard | None = None
+    webhooks: WebhookClient | None = None
     """Who delivers webhooks, and so knows which URLs it would refuse; without one they are judged by their text."""
     wake_webhooks: Callable[[str], None] = lambda _: None
     """Tell the deliveries of one endpoint that there is something to do: it was enabled, or is sent something again."""
+
+    buckets: Buckets = field(init=False)
+    """How many requests each customer may still make."""
+    looks: Buckets = field(init=False)
+    """How often each customer may still ask for that, which costs it none of them."""
+
+    def __post_init__(self) -> None:
+        self.streams = Fanout(
+            self.system.database,
+            self.system.bus,
+            now=self.now,
+            draw=self.draw,
+            gauge=self.metrics.streams,
+            max_streams=self.settings.event_streams_max,
+            max_per_customer=self.settings.event_streams_per_customer,
+            keepalive_s=self.keepalive_s,
+            stall_s=self.stall_s,
+        )
+        self.buckets = buckets_for(self.settings, time.monotonic)
+        self.looks = buckets_for(self.settings, time.monotonic)
 
     def new_id(self, prefix: str) -> str:
         """Name a new row or request."""
@@ -109,7 +132,7 @@ class Edge:
     def drain(self) -> None:
         """Say that the process is going down: `/readyz` turns 503 and open streams end themselves."""
         self.draining.set()
-        self.system.bus.ring_all()
+        self.streams.drain()
 
     def require_sandbox(self) -> SandboxClient:
         """Give the client of the sandbox's control API.

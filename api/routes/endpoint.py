@@ -19,13 +19,16 @@ from api.auth import Principal
 from api.problems import Problem
 from api.routes.edge import Edge
 from api.schemas.requests import NoQuery, Nothing, Request
-from whatisup.store import Origin
+from whatisup.store import Mode, Origin
 from whatisup.store.cursor import decode_cursor
 
 B = TypeVar("B", bound=Request)
 Q = TypeVar("Q", bound=Request)
 
 JSON = "application/json"
+
+# Who owns what is done with the admin key, where otherwise a customer stands.
+ADMIN = "admin"
 
 # What a path may name a row with; whatever else stands there never reaches the store.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -38,6 +41,12 @@ class Access(Enum):
     KEY = "key"
     TEST_KEY = "test_key"
     OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a customer's API key opens it."""
+        return self in (Access.KEY, Access.TEST_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Exchange(Generic[B, Q]):
     caller: Principal | None
     accepts: Callable[[tuple[str, ...]], str]
     raw_body: bytes = field(default=b"", repr=False)
+    trace: str | None = None
 
     @property
     def principal(self) -> Principal:
@@ -64,8 +74,15 @@ class Exchange(Generic[B, Q]):
 
     @property
     def origin(self) -> Origin:
-        """Who asked, for audit rows."""
-        return self.principal.origin(self.request_id)
+        """Who asked, for audit rows; without an API key it is whoever holds the admin key."""
+        if self.caller is None:
+            return Origin(actor=ADMIN, request_id=self.request_id)
+        return self.caller.origin(self.request_id)
+
+    @property
+    def owner(self) -> tuple[str, Mode]:
+        """Within whose requests an Idempotency-Key is unique: the customer in a mode, or the admin."""
+        return (ADMIN, Mode.LIVE) if self.caller is None else (self.caller.customer_id, self.caller.mode)
 
     def require_scope(self, scope: str) -> None:
         """Refuse a key without a scope that this very request needs, beyond what its route does.
@@ -152,12 +169,14 @@ class Endpoint:
     media: Mapping[str, str] = field(default_factory=dict)
     """Further media types of a success, each with a sentence."""
     scope: str | None = None
-    """The scope a key needs (one of `keys.SCOPES`); None only where every key may call."""
+    """The scope a key needs (one of `KeyScope`); None only where every key may call."""
     further_scopes: tuple[str, ...] = ()
     """What it needs besides, where a route does one thing and shows another."""
     is_customer_wide: bool = False
     """Refused for instance-bound keys."""
     takes_idempotency_key: bool = False
+    costs_token: bool = True
+    """Whether a request counts against the customer's rate limit."""
     problems: tuple[str, ...] = ()
     """Codes that only this kind of route answers with; the ones every route shares are added by the document."""
 

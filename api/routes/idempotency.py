@@ -192,10 +192,9 @@ def _key(exchange: Exchange[Any, Any]) -> str | None:
 
 
 def _scope(exchange: Exchange[Any, Any]) -> Scope:
-    principal = exchange.principal
-    return Scope(principal.customer_id, principal.mode, exchange.method, exchange.path)
+    return Scope(*exchange.owner, exchange.method, exchange.path)
 
 
 def _lane(exchange: Exchange[Any, Any]) -> str:
     """Whom a write is queued fairly with: the customer."""
-    return exchange.principal.customer_id
+    return exchange.owner[0]

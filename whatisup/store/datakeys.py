@@ -26,6 +26,12 @@ def create(connection: Connection, vault: Vault, owner: str, now: int) -> DataKe
     return key
 
 
+def ensure(connection: Connection, vault: Vault, owner: str, now: int) -> None:
+    """Make the data key of an owner that has none yet."""
+    if connection.execute(_BY_OWNER, {"owner": owner}).one_or_none() is None:
+        create(connection, vault, owner, now)
+
+
 def fetch(connection: Connection, vault: Vault, ids: Collection[int]) -> dict[int, DataKey]:
     """Unwrap data keys by id, reading only those that are not in the vault's cache; missing ones are left out."""
     found = {key_id: key for key_id in ids if (key := vault.cached(key_id)) is not None}

@@ -27,18 +27,6 @@ TAIL_BYTES: Final = 32
 PREFIX_TAIL: Final = 4
 """Characters of the tail that stay readable, to tell keys apart in lists."""
 
-SCOPES: Final = (
-    "instances:read",
-    "instances:write",
-    "messages:read",
-    "messages:send",
-    "webhooks",
-    "events",
-    "keys",
-    "audit",
-)
-"""What a key may be limited to; one without scopes may do everything."""
-
 _FORMAT: Final = re.compile(r"zpk_(live|test)_([A-Za-z0-9_-]{43})\Z")
 
 

@@ -20,6 +20,19 @@ class Mode(StrEnum):
     TEST = "test"
 
 
+class KeyScope(StrEnum):
+    """What an API key may be limited to; one without scopes may do everything."""
+
+    INSTANCES_READ = "instances:read"
+    INSTANCES_WRITE = "instances:write"
+    MESSAGES_READ = "messages:read"
+    MESSAGES_SEND = "messages:send"
+    WEBHOOKS = "webhooks"
+    EVENTS = "events"
+    KEYS = "keys"
+    AUDIT = "audit"
+
+
 class Intent(StrEnum):
     """A wish that was committed before it was carried out, so that a crash cannot forget it."""
 

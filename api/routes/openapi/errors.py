@@ -11,13 +11,14 @@ from typing import Any, Final
 from api.problems import CODES
 from api.routes.endpoint import JSON, Access, Endpoint
 
-_KEY: Final = ("auth_missing", "auth_malformed", "auth_invalid", "auth_expired", "store_unavailable")
+_KEY: Final = ("auth_missing", "auth_malformed", "auth_invalid", "auth_expired", "rate_limited", "store_unavailable")
 
 _SHARED: Final[Mapping[Access, tuple[str, ...]]] = {
     Access.ANYBODY: (),
     Access.KEY: _KEY,
     Access.TEST_KEY: (*_KEY, "not_found", "sandbox_unavailable"),
     Access.OPERATOR: ("operator_only",),
+    Access.ADMIN: ("auth_missing", "auth_malformed", "auth_invalid", "not_found", "store_unavailable"),
 }
 
 # Of what any request may break before a route is looked at.
@@ -27,6 +28,12 @@ _BODY: Final = ("invalid_json", "body_too_large", "request_timeout", "unsupporte
 _IDEMPOTENCY: Final = ("idempotency_in_progress", "idempotency_mismatch")
 
 _HEADERS: Final = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+
+RATE_HEADERS: Final = {
+    f"X-RateLimit-{name}": {"$ref": f"#/components/headers/{header}"}
+    for name, header in (("Limit", "RateLimit"), ("Remaining", "RateRemaining"), ("Reset", "RateReset"))
+}
+"""Of every answer to a request with an API key."""
 
 
 def codes_of(endpoint: Endpoint) -> frozenset[str]:
@@ -48,11 +55,15 @@ def error_responses(endpoint: Endpoint) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes_of(endpoint)):
         by_status.setdefault(CODES[code].status, []).append(code)
-    return {str(status): _response(status, codes) for status, codes in sorted(by_status.items())}
+    shared = _HEADERS | (RATE_HEADERS if endpoint.access.needs_key else {})
+    return {
+        str(status): _response(status, codes, _HEADERS if status == 401 else shared)
+        for status, codes in sorted(by_status.items())
+    }
 
 
-def _response(status: int, codes: list[str]) -> dict[str, Any]:
-    headers = dict(_HEADERS)
+def _response(status: int, codes: list[str], shared: Mapping[str, Any]) -> dict[str, Any]:
+    headers = dict(shared)
     if status == 401:
         headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
     if any(CODES[code].retry_after_s is not None for code in codes) or status == 429:

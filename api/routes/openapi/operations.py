@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from api.routes.endpoint import JSON, Access, Endpoint
-from api.routes.openapi.errors import error_responses
+from api.routes.openapi.errors import RATE_HEADERS, error_responses
 from api.routes.openapi.events import payloads_by_event
 from api.routes.openapi.rules import QUERY
 from api.routes.openapi.topics import topic_of
@@ -26,6 +26,7 @@ _SECURITY: Final[Mapping[Access, list[dict[str, list[str]]]]] = {
     Access.KEY: _KEY,
     Access.TEST_KEY: _KEY,
     Access.OPERATOR: [{}, {"operatorToken": []}],
+    Access.ADMIN: [{"adminKey": []}],
 }
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
@@ -36,6 +37,7 @@ SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
         "name": "token",
         "description": "For clients that cannot set headers, such as EventSource in a browser.",
     },
+    "adminKey": {"type": "http", "scheme": "bearer", "description": "WHATISUP_ADMIN_KEY."},
     "operatorToken": {
         "type": "http",
         "scheme": "bearer",
@@ -58,6 +60,18 @@ HEADERS: Final[Mapping[str, Any]] = {
         "required": True,
         "schema": {"type": "string", "const": "Bearer"},
     },
+    "RateLimit": {
+        "description": "Requests that the customer may make at once; no such header where there is no limit.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateRemaining": {
+        "description": "Requests left before the next are refused.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "RateReset": {
+        "description": "When there are as many as at first again, in unix seconds.",
+        "schema": {"type": "integer"},
+    },
     "Replayed": {
         "description": "The answer is the one that the first request with this Idempotency-Key got.",
         "schema": {"type": "string", "const": "true"},
@@ -75,7 +89,11 @@ PATH: Final[Mapping[str, tuple[Mapping[str, Any], str, str]]] = {
         "A simulated phone's number: 999 and nine more digits.",
         "999000000001",
     ),
+    "endpoint_id": (_ID, "A webhook endpoint's id (`wh_…`).", "wh_01KAN3Z6E5Q8W1V4T7R0M2YB9C"),
+    "delivery_id": (_ID, "A webhook delivery's id (`dlv_…`).", "dlv_01KAN3Z6E5Q8W1V4T7R0M2YB9C"),
     "fault_id": (_ID, "A fault's id.", "flt_1"),
+    "key_id": (_ID, "An API key's id (`key_…`).", "key_01KAN3Z6E5Q8W1V4T7R0M2YB9C"),
+    "customer_id": (_ID, "A customer's id (`cust_…`).", "cust_01KAN3Z6E5Q8W1V4T7R0M2YB9C"),
     "message_id": (
         _MESSAGE,
         "A message's id (`msg_…`), or WhatsApp's together with `chat`.",
@@ -208,7 +226,7 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
         content.setdefault(
             media_type, {"schema": {} if media_type == JSON else {"type": "string", "description": meaning}}
         )
-    headers = _REQUEST_ID
+    headers = _REQUEST_ID | (RATE_HEADERS if endpoint.access.needs_key else {})
     if endpoint.takes_idempotency_key:
         headers = headers | {"Idempotent-Replayed": {"$ref": "#/components/headers/Replayed"}}
     reply: dict[str, Any] = {"description": endpoint.summary, "headers": headers}

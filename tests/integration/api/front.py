@@ -140,6 +140,9 @@ def settings_for(folder: Path, **environment: str) -> Settings:
             "WHATISUP_OPERATOR_TOKEN": OPERATOR_TOKEN,
             "WHATISUP_PORT": "0",
             "WHATISUP_LOG_LEVEL": "error",
+            # A test asks as fast as it can; the tests of the rate limits set their own.
+            "RATE_LIMIT_PER_S": "0",
+            "RATE_LIMIT_PER_S_TEST": "0",
             **environment,
         }
     )
@@ -172,6 +175,7 @@ async def open_front(
             await storage.start(writer.run)
             async with trio.open_nursery() as nursery:
                 await nursery.start(system.run)
+                await nursery.start(edge.streams.run)
                 yield Front(edge, store, database, create_app(edge).test_client())
                 nursery.cancel_scope.cancel()
             writer.close()

@@ -165,6 +165,10 @@ HOLES = {
     "message_id": "msg_1",
     "jid": "999000000001",
     "phone": "999000000001",
+    "key_id": "key_1",
+    "customer_id": "cust_1",
+    "endpoint_id": "wh_1",
+    "delivery_id": "dlv_1",
 }
 TEST_ROUTES = [e for e in ENDPOINTS if e.path.startswith("/v1/sandbox")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.routes import ENDPOINTS
 from api.routes.endpoint import Access
 from tests.integration.api.front import Front
-from whatisup.store.keys import SCOPES
+from whatisup.store import KeyScope
 
 # Every key may ask how much it may ask.
 OPEN_TO_EVERY_KEY = {"get_limits"}
@@ -18,7 +18,7 @@ def test_every_route_of_keys_names_a_scope_that_there_is() -> None:
             assert endpoint.scopes == (), endpoint.name
         else:
             assert endpoint.scope is not None, endpoint.name
-            assert set(endpoint.scopes) <= set(SCOPES), endpoint.name
+            assert set(endpoint.scopes) <= set(KeyScope), endpoint.name
 
 
 async def test_a_missing_scope_is_named(front: Front) -> None:
