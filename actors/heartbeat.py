@@ -58,7 +58,7 @@ class Heartbeat:
         wake: Callable[[str, Trigger], None],
         unix_ms: Callable[[], int],
         client_version: str,
-        body_days: int = retention.BODY_DAYS,
+        kept: retention.Kept | None = None,
     ) -> None:
         self.pulse = Pulse()
         self._interval_s = interval_s
@@ -70,7 +70,7 @@ class Heartbeat:
         self._wake = wake
         self._unix_ms = unix_ms
         self._client_version = client_version
-        self._body_days = body_days
+        self._kept = kept or retention.Kept()
         self._clock_offset_ms: float | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -110,7 +110,7 @@ class Heartbeat:
     async def _sweep(self, now_ms: int) -> None:
         """Forget messages' bodies and everything else whose time is over, in portions that hold nobody up."""
         for _ in range(MAX_SWEEPS):
-            if not await self._writer.call(retention.sweep, now_ms, self._body_days):
+            if not await self._writer.call(retention.sweep, now_ms, self._kept):
                 return
 
     async def _touch(self) -> None:

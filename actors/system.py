@@ -28,7 +28,7 @@ from whatisup.errors import CommandRefused, StoreError, UnknownInstance
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.profile import ClientProfile, ClientVersion
 from whatisup.settings import Settings
-from whatisup.store import Mode, Tx, instances
+from whatisup.store import Mode, Tx, instances, retention
 from whatisup.store import settings as stored
 from whatisup.store.database import Database
 
@@ -110,7 +110,11 @@ class System:
             wake=self._wake,
             unix_ms=unix_ms,
             client_version=str(self.profile.version),
-            body_days=settings.message_body_retention_days,
+            kept=retention.Kept(
+                body_days=settings.message_body_retention_days,
+                event_days=settings.event_retention_days,
+                failed_payload_days=settings.webhook_failed_payload_days,
+            ),
         )
 
     @property

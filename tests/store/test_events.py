@@ -232,9 +232,9 @@ def test_follower_knows_how_far_it_has_seen(world: World) -> None:
 def test_event_that_a_webhook_waits_for_stays(world: World) -> None:
     log = old_log(world)
     row = {
-        "id": "dlv_1", "endpoint_id": "wh_1", "customer_id": world.customer.id, "mode": "live", "event": log[1].type,
-        "event_id": log[1].id, "kind": "live", "status": "pending", "next_attempt_at": NOW, "created_at": NOW,
-        "updated_at": NOW,
+        "position": 1, "id": "dlv_1", "endpoint_id": "wh_1", "customer_id": world.customer.id, "mode": "live",
+        "event": log[1].type, "event_id": log[1].id, "kind": "live", "status": "pending", "next_attempt_at": NOW,
+        "created_at": NOW, "updated_at": NOW,
     }  # fmt: skip
     world.store.call(lambda tx: tx.conn.execute(insert(tables.webhook_deliveries), row))
     assert world.store.call(expire_events, NOW + 99 * DAY_MS, 30) == 1

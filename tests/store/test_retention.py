@@ -24,6 +24,7 @@ from whatisup.store import (
 )
 
 MONTH_MS = 30 * DAY_MS
+KEPT = retention.Kept(event_days=99)
 
 
 def expire(talk: Conversation, name: str, *args: Any) -> Any:
@@ -120,10 +121,10 @@ def test_what_expires_is_deleted_in_steps(talk: Conversation, name: str, table: 
 def test_sweep_does_everything_and_says_when_there_is_more(talk: Conversation) -> None:
     fill(talk)
     waiting = talk.accept("W", expires_at=NOW)
-    assert expire(talk, "sweep", NOW, 30, 500) is False
+    assert expire(talk, "sweep", NOW, KEPT, 500) is False
     assert talk.status(waiting) is MessageStatus.FAILED
-    assert expire(talk, "sweep", NOW + 31 * DAY_MS, 30, 2) is True
-    assert expire(talk, "sweep", NOW + 31 * DAY_MS, 30, 2) is False
+    assert expire(talk, "sweep", NOW + 31 * DAY_MS, KEPT, 2) is True
+    assert expire(talk, "sweep", NOW + 31 * DAY_MS, KEPT, 2) is False
     assert talk.store.read(ciphertexts.known, talk.id, [b"a" * 32]) == frozenset()
     assert talk.store.read(resends.count, talk.id, "S", "1000:3@lid") == 0
 

@@ -7,14 +7,14 @@ see `transaction.py`.) What retention has deleted lies below the floor of the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec import json
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
 
-from whatisup.errors import CursorExpired
+from whatisup.errors import CursorExpired, SealBroken
 from whatisup.store import datakeys
 from whatisup.store.ids import made_at
 from whatisup.store.records import Event, Mode
@@ -23,6 +23,11 @@ from whatisup.store.transaction import Tx
 from whatisup.store.vault import DataKey, Vault
 
 _MAX_POSITION = (1 << 63) - 1
+
+_WITH_BODY = select(events, messages.c.body, messages.c.data_key_id.label("body_key_id")).select_from(
+    events.outerjoin(messages, messages.c.id == events.c.message_id)
+)
+_BY_ID = _WITH_BODY.where(events.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def page(
@@ -42,9 +47,7 @@ def page(
     of messages are put in from their rows, in the same statement, and are None beside `body_expired` once dropped.
     """
     query = (
-        select(events, messages.c.body, messages.c.data_key_id.label("body_key_id"))
-        .select_from(events.outerjoin(messages, messages.c.id == events.c.message_id))
-        .where(events.c.customer_id == customer_id, events.c.mode == mode.value, events.c.position > after)
+        _WITH_BODY.where(events.c.customer_id == customer_id, events.c.mode == mode.value, events.c.position > after)
         .order_by(events.c.position)
         .limit(limit)
     )
@@ -53,7 +56,7 @@ def page(
     if types and "*" not in types:
         query = query.where(or_(*map(_matches, types)))
     rows = conn.execute(query).all()
-    ids = {key_id for row in rows for key_id in (row.data_key_id, row.body_key_id) if key_id is not None}
+    ids = {key_id for row in rows for key_id in _key_ids(row)}
     keys = {key_id: datakeys.of_row(conn, vault, key_id, customer_id) for key_id in ids}
     return [_from_row(vault, keys, row) for row in rows]
 
@@ -81,6 +84,27 @@ def follow(conn: Connection, vault: Vault, *, after: int | None, limit: int, **f
         raise CursorExpired("events after this position have been deleted")
     last = found[-1].position if found else 0
     return Stretch(found, last if len(found) == limit else max(head, last, after or 0))
+
+
+def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Event]:
+    """Events by id with the bodies of messages put in, whosever they are: for who sends them, not for who asks.
+
+    Deleted ones are left out, and so is one whose row was tampered with: it must not keep others from being sent.
+    """
+    rows = conn.execute(_BY_ID, {"ids": list(ids)}).all()
+    datakeys.fetch(conn, vault, {key_id for row in rows for key_id in _key_ids(row)})  # all at once into the cache
+    found = {}
+    for row in rows:
+        try:
+            keys = {key_id: datakeys.of_row(conn, vault, key_id, row.customer_id) for key_id in _key_ids(row)}
+            found[row.id] = _from_row(vault, keys, row)
+        except SealBroken:
+            continue
+    return found
+
+
+def _key_ids(row: Row[Any]) -> list[int]:
+    return [key_id for key_id in (row.data_key_id, row.body_key_id) if key_id is not None]
 
 
 def _matches(pattern: str) -> ColumnElement[bool]:

@@ -11,15 +11,25 @@ from __future__ import annotations
 
 from whatisup.store.deliveries.again import make_test, redeliver, replay
 from whatisup.store.deliveries.queue import Listeners, counts, due, enqueue, lanes
-from whatisup.store.deliveries.settling import fail_deleted, fail_expired, settle
+from whatisup.store.deliveries.settling import (
+    FAILED_PAYLOAD_DAYS,
+    expire_payloads,
+    fail_deleted,
+    fail_expired,
+    settle,
+)
 from whatisup.store.deliveries.shown import attempts, get, page
+from whatisup.store.webhook_records import SettleOutcome
 
 __all__ = [
+    "FAILED_PAYLOAD_DAYS",
     "Listeners",
+    "SettleOutcome",
     "attempts",
     "counts",
     "due",
     "enqueue",
+    "expire_payloads",
     "fail_deleted",
     "fail_expired",
     "get",

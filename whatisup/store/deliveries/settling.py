@@ -6,15 +6,16 @@ the sender saw, and is unsettled. Whatever comes late, after a crash or beside a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
 
 from whatisup.store import datakeys, webhooks
+from whatisup.store.ids import made_at
 from whatisup.store.records import DeliveryStatus, DisabledReason
-from whatisup.store.tables import data_keys, webhook_attempts
+from whatisup.store.tables import data_keys, events, webhook_attempts
 from whatisup.store.tables import webhook_deliveries as table
 from whatisup.store.tables import webhook_endpoints as endpoints
 from whatisup.store.transaction import Tx
@@ -202,10 +203,17 @@ def _disable(tx: Tx, endpoint_id: str, health: _Health) -> bool:
 # --- what nobody can send any more ----------------------------------------------------------------------------------
 
 
-def fail_expired(tx: Tx, event_ids: Iterable[str], *, payload_days: int = FAILED_PAYLOAD_DAYS) -> int:
-    """Give up the unsettled deliveries of events that are being deleted, in their transaction; returns how many."""
-    due = table.c.event_id.in_(list(event_ids)), table.c.next_attempt_at.is_not(None)
-    return _give_up(tx, due, EVENT_EXPIRED, payload_days)
+def fail_expired(tx: Tx, now: int, days: int, limit: int = LIMIT, *, payload_days: int = FAILED_PAYLOAD_DAYS) -> int:
+    """Give up the deliveries that wait for the oldest events, of those that are `days` old; returns how many.
+
+    Looks at as many events as are deleted at a time, and goes before their deletion: that stops at an awaited one.
+    """
+    before = now - days * DAY_MS
+    oldest = select(events.c.id).order_by(events.c.position).limit(limit)
+    over = [event_id for event_id in tx.conn.execute(oldest).scalars() if (made_at(event_id) or 0) <= before]
+    if not over:
+        return 0
+    return _give_up(tx, (table.c.event_id.in_(over), table.c.next_attempt_at.is_not(None)), EVENT_EXPIRED, payload_days)
 
 
 def fail_deleted(tx: Tx, limit: int = LIMIT, *, payload_days: int = FAILED_PAYLOAD_DAYS) -> int:
@@ -226,3 +234,14 @@ def _give_up(tx: Tx, due: tuple[ColumnElement[bool], ...], error: str, payload_d
         "payload_expires_at": tx.now + payload_days * DAY_MS,
     }
     return tx.conn.execute(update(table).where(*due).values(**values)).rowcount
+
+
+def expire_payloads(tx: Tx, now: int, limit: int = LIMIT) -> int:
+    """Forget what receivers said to deliveries whose payload may no longer be shown; returns how many those were."""
+    due = select(table.c.id).where(table.c.payload_expires_at <= now).order_by(table.c.payload_expires_at).limit(limit)
+    ids = list(tx.conn.execute(due).scalars())
+    if ids:
+        said = update(webhook_attempts).where(webhook_attempts.c.delivery_id.in_(ids))
+        tx.conn.execute(said.values(response=None, data_key_id=None))
+        tx.conn.execute(update(table).where(table.c.id.in_(ids)).values(payload_expires_at=None))
+    return len(ids)
