@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import trio
 
 from whatisup.store import Event, Mode
+
+UNDECRYPTABLE: Final = "message.undecryptable"
 
 
 class Subscription:
@@ -40,6 +43,8 @@ class Bus:
         self._subscriptions: dict[tuple[str, Mode], set[Subscription]] = {}
         self.told: Counter[tuple[Mode, str]] = Counter()
         """How many events of each mode and name were committed since the process started."""
+        self.unread: Counter[tuple[Mode, str]] = Counter()
+        """Those of messages that could not be read, by whether others are still asked for them: "pending", "ended"."""
 
     @property
     def subscribers(self) -> int:
@@ -50,6 +55,7 @@ class Bus:
         """Count committed events, and wake everybody who may read one of them."""
         events = tuple(events)
         self.told.update((event.mode, event.type) for event in events)
+        self.unread.update((event.mode, _repair_of(event)) for event in events if event.type == UNDECRYPTABLE)
         for key in {(event.customer_id, event.mode) for event in events}:
             for subscription in self._subscriptions.get(key, ()):
                 subscription.ring()
@@ -72,3 +78,9 @@ class Bus:
             group.discard(subscription)
             if not group:
                 self._subscriptions.pop((customer_id, mode), None)
+
+
+def _repair_of(event: Event) -> str:
+    """How far the repair of a message is that could not be read."""
+    state = (event.data or {}).get("retry", {}).get("state")
+    return state if state == "pending" else "ended"

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -224,7 +226,8 @@ class Supervisor:
             if self._nursery is None:
                 raise ActorStopped("the system is shutting down; try again in a moment")
             slot = self._slots[key] = Slot(key, body, self._jitter, self._policy, self._on_looping)
-            self._nursery.start_soon(self._occupy, slot, name=f"instance:{key}")
+            # It outlives whoever asked first, so it keeps nothing of that request, and logs nothing of it.
+            Context().run(partial(self._nursery.start_soon, self._occupy, slot, name=f"instance:{key}"))
         return slot
 
     async def stop(self, key: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
@@ -22,6 +23,7 @@ from api.problems import Problem
 from api.routes import ENDPOINTS
 from api.routes.dispatch import refuse, view
 from api.routes.edge import Edge
+from api.streams import LINE, Line
 
 log = structlog.get_logger("api.access")
 
@@ -53,6 +55,8 @@ class _Connection(TrioASGIHTTPConnection):
             with trio.CancelScope(shield=request.http_version != "2"):
                 await send(message)
 
+        extensions: dict[str, Any] = request.scope["extensions"]
+        extensions[LINE] = Line.behind(send, request.http_version, nursery.cancel_scope.cancel)
         await super().handle_request(nursery, request, send_whole)
 
 
@@ -91,6 +95,8 @@ async def _refuse(error: Exception) -> Response:
 async def _begin(edge: Edge) -> None:
     asked = request.headers.get("X-Request-Id", "")
     g.request_id = asked if _SANE_REQUEST_ID.match(asked) else edge.new_id("req")
+    # Each request is a task of its own, and so is what it logs.
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
     g.started_at = time.perf_counter()
     g.customer_id = g.key_id = g.problem = None
     if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
@@ -105,14 +111,14 @@ async def _end(edge: Edge, response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     route = request.url_rule.rule if request.url_rule is not None else None
-    edge.metrics.count(request.method, route, response.status_code)
+    seconds = time.perf_counter() - g.started_at
+    edge.metrics.count(request.method, route, response.status_code, seconds=seconds, problem=g.problem)
     log.info(
         "request",
         method=request.method[:10],
         route=route,
         status=response.status_code,
-        ms=round((time.perf_counter() - g.started_at) * 1000, 1),
-        request_id=g.request_id,
+        ms=round(seconds * 1000, 1),
         customer_id=g.customer_id,
         key_id=g.key_id,
         problem=g.problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+from structlog.contextvars import bind_contextvars
 
 from actors.instance.actor import InstanceActor
 from actors.instance.commands import COMMANDS
@@ -23,6 +24,7 @@ async def run_instance(slot: Slot, services: Services) -> None:
     incarnation is committed before anything is loaded, so whatever an earlier actor still has under way is
     refused from here on.
     """
+    bind_contextvars(instance_id=slot.key)
     await services.writer.wait_available()
     try:
         row = await services.writer.call(instances.bump_incarnation, slot.key, lane=slot.key)

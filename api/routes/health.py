@@ -16,7 +16,7 @@ from api.schemas.replies import Check, Liveness, Readiness
 from api.schemas.requests import NoQuery, Nothing
 from whatisup.errors import StoreError
 from whatisup.lifecycle import State
-from whatisup.store import Mode, instances, outbox
+from whatisup.store import Mode, instances
 
 Plain = Exchange[Nothing, NoQuery]
 
@@ -59,13 +59,6 @@ async def _sessions(edge: Edge) -> Mapping[tuple[Mode, State], int] | None:
         return None
 
 
-async def _outbox(edge: Edge) -> Mapping[str, int] | None:
-    try:
-        return await edge.system.database.read(outbox.counts)
-    except StoreError:
-        return None
-
-
 def _writer(edge: Edge) -> Check:
     stats = edge.system.writer.stats
     return Check(ok=stats.is_available and stats.lag_s < MAX_LAG_S, lag_s=round(stats.lag_s, 3), queued=stats.queued)
@@ -87,8 +80,8 @@ def _sandbox(edge: Edge, *, shows_pid: bool) -> Check:
 async def metrics(exchange: Plain) -> Answer:
     """Write the numbers for Prometheus."""
     edge = exchange.edge
-    numbers = edge.metrics.render(edge.system, await _sessions(edge), await _outbox(edge))
-    return Answer(numbers, media_type=MEDIA_TYPE)
+    figures = await edge.census.count(edge.system.database)
+    return Answer(edge.metrics.render(edge.system, figures, edge.delivery, edge.now()), media_type=MEDIA_TYPE)
 
 
 ENDPOINTS: Final = (

@@ -79,6 +79,7 @@ def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
         wa_id=new_message_id(tx.now // 1000, row.phone_number or "", tx.entropy),
         expires_at=tx.now + lifetime_s * 1000,
         request_id=exchange.request_id,
+        trace=exchange.trace,
         now=tx.now,
     )
     return AcceptedMessage(message_id=made.id, wa_message_id=made.wa_id, client_ref=made.client_ref, status=made.status)

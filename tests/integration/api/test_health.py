@@ -45,11 +45,11 @@ async def test_readiness_is_503_while_draining(front: Front) -> None:
 
 
 async def test_readiness_is_503_when_the_database_is_gone(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def gone(*_: object) -> None:
+    def gone(*_: object) -> None:
         raise StoreUnavailable("no route to postgres")
 
     alice = await front.holder()
-    monkeypatch.setattr(front.edge.system.database, "read", gone)
+    monkeypatch.setattr(front.store, "read", gone)
     answer = await get(front, "/readyz", LOOPBACK)
     body = await answer.get_json()
     assert (answer.status_code, body["status"], body["checks"]["database"]["ok"]) == (503, "unhealthy", False)
