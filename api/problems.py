@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from actors.sandbox import SandboxRefused, SandboxUnavailable
 from actors.supervisor import leaves
 from whatisup import errors as e
-from whatisup.webhooks.refusals import UrlRefused, WebhookRefused
+from whatisup.webhooks.refusals import EventsRefused, HeadersRefused, SecretRefused, UrlRefused, WebhookRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,9 @@ ERRORS: Mapping[type[Exception], str] = {
     e.EventExpired: "event_expired",
     e.TooManyEndpoints: "too_many_webhook_endpoints",
     WebhookRefused: "validation_failed",
+    EventsRefused: "validation_failed",
+    HeadersRefused: "validation_failed",
+    SecretRefused: "validation_failed",
     UrlRefused: "url_not_allowed",
     e.WiderThanMaker: "validation_failed",
     SandboxUnavailable: "sandbox_unavailable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ values = st.recursive(
 fields = st.sampled_from(
     ["name", "metadata", "phone_number", "number", "instance_id", "times", "seconds", "params", "wild"]
 ) | st.sampled_from(["to", "body", "type", "text", "message_id", "emoji", "options", "presence", "count", "online"])
+fields |= st.sampled_from(
+    ["url", "events", "instance_ids", "signing_secret", "enabled", "headers", "ordering", "overlap_s", "after"]
+)
 bodies = (
     st.dictionaries(fields, values, max_size=5).map(lambda value: json.dumps(value).encode())
     | values.map(lambda value: json.dumps(value).encode())
@@ -66,9 +70,8 @@ requests = st.tuples(st.sampled_from(ENDPOINTS), st.lists(texts, min_size=2, max
 def target(endpoint: Any, segments: list[str], query: list[tuple[str, str]]) -> str:
     """A path whose holes are filled, and a query string."""
     first, second = (quote(segment, safe="") or "x" for segment in segments)
-    path = endpoint.path.format(
-        instance_id=first, number=first, fault_id=second, message_id=second, jid=second, phone=second
-    )
+    holes = iter((first, second))
+    path = re.sub(r"{\w+}", lambda _: next(holes), endpoint.path)
     pairs = [(name, value) for name, value in query if not (endpoint.name == "get_qr" and name == "wait_s")]
     pairs += [("wait_s", "0")] if endpoint.name == "get_qr" else []
     return path + "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
