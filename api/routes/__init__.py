@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from msgspec import json
@@ -11,6 +12,7 @@ from api.routes import (
     api_keys,
     audit,
     deliveries,
+    docs,
     events,
     health,
     instances,
@@ -37,12 +39,18 @@ _DESCRIBED: Final = (
     *people.ENDPOINTS,
     *admin.ENDPOINTS,
     *health.ENDPOINTS,
+    *docs.ENDPOINTS,
 )
+
+
+@cache
+def _described() -> bytes:
+    return json.encode(document(ENDPOINTS))
 
 
 async def describe(_exchange: Exchange[Nothing, NoQuery]) -> Answer:
     """Give the OpenAPI document."""
-    return Answer(json.encode(document(ENDPOINTS)))
+    return Answer(_described())
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
