@@ -153,7 +153,7 @@ def _build(settings: Settings, options: Options, store: Store, lock: DatabaseLoc
     edge = Edge(system, settings, sandbox, tracer=tracer)
     client = make_client(settings)
     delivery = make_dispatcher(settings, database, writer, client, edge, tracer)
-    edge.webhooks, edge.wake_webhooks = client, delivery.wake
+    edge.webhooks, edge.wake_webhooks, edge.delivery = client, delivery.wake, delivery.stats
     return Graph(settings, database, writer, system, sandbox, edge, lock, client, delivery)
 
 
@@ -189,6 +189,7 @@ async def _run_instances(graph: Graph, stop: trio.Event, task_status: Status) ->
     async with trio.open_nursery() as instances:
         await graph.writer.call(idempotency.release_unfinished)
         await instances.start(graph.system.run)
+        await instances.start(graph.edge.streams.run)
         await instances.start(_deliver, graph)
         instances.start_soon(_record_key_uses, graph)
         await _run_front(graph, stop, task_status)

@@ -1,69 +1,75 @@
 """The event log as a stream (SSE) and as pages: both read the same rows by the same cursor.
 
-Rule: nothing is pushed. A stream reads the log after its own position whenever the bus rings, so a slow reader costs a
-cursor and not a queue, and resuming after the last id it saw leaves no gap and no duplicate.
+Rule: a cursor is a place in the log and nothing else. Whoever goes on after the last id it saw leaves no gap and sees
+no duplicate; whoever comes from below what is kept is told so, and never silently moved.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import trio
-from msgspec import json
-from quart import Response
+import structlog
+from quart import Response, request
 
-from actors.bus import Subscription
 from api.auth import Principal
 from api.problems import Problem
 from api.routes.edge import Edge
 from api.routes.endpoint import JSON, Answer, Endpoint, Exchange
 from api.schemas.payloads import PAYLOADS
-from api.schemas.replies import EventEnvelope, EventPage
-from api.schemas.requests import EventsQuery, Nothing
-from whatisup.store import Event, events, instances, keys
+from api.schemas.replies import EventEnvelope, EventPage, StreamToken
+from api.schemas.requests import EventsQuery, NoQuery, Nothing
+from api.schemas.times import iso
+from api.streams import LINE, Stream, TooManyStreams, Wanted, envelopes
+from whatisup.store import Event, events, instances, stream_keys
+
+log = structlog.get_logger(__name__)
 
 SSE: Final = "text/event-stream"
 EVENT_TYPES: Final = tuple(PAYLOADS)
-MAX_STREAMS_PER_CUSTOMER: Final = 64
-PAGE: Final = 100
+HARMLESS_TYPES: Final = tuple(name for name in EVENT_TYPES if not name.startswith("message."))
+"""What a key without `messages:read` is shown."""
 
-# What a browser waits before it comes back, milliseconds: the first line of a stream, and the last one when we drain.
-RETRY: Final = b"retry: 2000\n\n"
-KEEPALIVE: Final = b": keepalive\n\n"
+DEPRECATED: Final = {
+    "Deprecation": "@1767225600",
+    "Warning": '299 - "an API key in a URL ends up in logs: get a stream token by POST /v1/events/token"',
+}
+"""Answers those who put an API key into the URL, as RFC 9745 and RFC 7234 say it."""
 
 _PATTERN = re.compile(r"(\*|[a-z_]+\.(\*|[a-z_]+))\Z")
 _CURSOR = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Whose events, and which of them."""
-
-    principal: Principal
-    instance_id: str | None
-    types: tuple[str, ...]
-
-
 async def list_or_stream(exchange: Exchange[Nothing, EventsQuery]) -> Answer | Response:
     """Answer with a stream, or with a page where the client asks for JSON."""
-    reader = await _reader(exchange)
+    wanted = await _wanted(exchange)
     after = exchange.query.after or exchange.query.cursor
+    headers = _warn_of_key(exchange)
     if exchange.accepts((SSE, JSON)) == JSON:
-        return Answer(await _page(exchange.edge, reader, after, exchange.query.limit))
-    position = await _position(exchange.edge, reader, exchange.headers.get("Last-Event-ID") or after)
-    return _stream_response(exchange, reader, position)
+        return Answer(await _page(exchange, wanted, after), headers=headers)
+    after = exchange.headers.get("Last-Event-ID") or after
+    return _stream(exchange, wanted, await _position(exchange.edge, exchange.principal, after), headers)
 
 
-async def _reader(exchange: Exchange[Nothing, EventsQuery]) -> Reader:
-    principal, wanted = exchange.principal, exchange.query.instance_id
-    if wanted is not None and not await _may_read(exchange, wanted):
+async def make_token(exchange: Exchange[Nothing, NoQuery]) -> Answer:
+    """Give a token that opens the caller's streams for an hour."""
+    edge, who = exchange.edge, exchange.principal
+    ends_at = edge.now() + stream_keys.TOKEN_MS
+    ends_at = min(ends_at, who.expires_at or ends_at)
+    nonce = edge.entropy(stream_keys.NONCE_LENGTH)
+    token = await edge.system.database.read(stream_keys.mint, who.key_id, ends_at, nonce)
+    return Answer(StreamToken(token=token, expires_at=iso(ends_at)))
+
+
+# --- whose events, and which ------------------------------------------------------------------------------------------
+
+
+async def _wanted(exchange: Exchange[Nothing, EventsQuery]) -> Wanted:
+    who, instance_id = exchange.principal, exchange.query.instance_id
+    if instance_id is not None and not await _may_read(exchange, instance_id):
         raise Problem("instance_not_found")
-    return Reader(principal, wanted or principal.instance_id, _types(exchange.query.events))
+    return Wanted(who.customer_id, who.mode, instance_id or who.instance_id, _types(exchange))
 
 
 async def _may_read(exchange: Exchange[Nothing, EventsQuery], instance_id: str) -> bool:
@@ -76,7 +82,20 @@ def _owns(conn: Any, vault: Any, instance_id: str, who: Principal) -> bool:
     return instances.get(conn, vault, instance_id, who.customer_id, who.mode, with_deleted=True) is not None
 
 
-def _types(filter_: str | None) -> tuple[str, ...]:
+def _types(exchange: Exchange[Nothing, EventsQuery]) -> tuple[str, ...]:
+    """The names and patterns to filter by; none means all.
+
+    A key without `messages:read` gets everything else, unless it names messages: then it is refused.
+    """
+    patterns = _patterns(exchange.query.events)
+    if exchange.principal.may_read_messages:
+        return patterns
+    if any(pattern.startswith("message.") for pattern in patterns):
+        exchange.require_scope("messages:read")
+    return HARMLESS_TYPES if not patterns or "*" in patterns else patterns
+
+
+def _patterns(filter_: str | None) -> tuple[str, ...]:
     if filter_ is None:
         return ()
     patterns = tuple(part.strip() for part in filter_.split(","))
@@ -92,16 +111,28 @@ def _types(filter_: str | None) -> tuple[str, ...]:
     return patterns
 
 
-async def _position(edge: Edge, reader: Reader, cursor: str | None) -> int:
+def _warn_of_key(exchange: Exchange[Nothing, EventsQuery]) -> dict[str, str]:
+    """Say that a key in a URL is no good idea, to the client and to the operator."""
+    token = exchange.query.token
+    if token is None or "Authorization" in exchange.headers or token.startswith(stream_keys.TOKEN_PREFIX):
+        return {}
+    log.warning("events.key_in_url", key_id=exchange.principal.key_id, request_id=exchange.request_id)
+    return DEPRECATED
+
+
+# --- pages and streams ------------------------------------------------------------------------------------------------
+
+
+async def _position(edge: Edge, who: Principal, cursor: str | None) -> int:
     """Turn a client's cursor into a position; without one, the end of the log.
 
     Raises:
         Problem: `bad_cursor`.
+        CursorExpired: what came after it has been deleted.
     """
     database = edge.system.database
     if cursor is None:
         return await database.read(events.latest_position)
-    who = reader.principal
     position = None
     if _CURSOR.match(cursor) is not None:
         position = await database.read(events.resolve, cursor, who.customer_id, who.mode)
@@ -110,93 +141,40 @@ async def _position(edge: Edge, reader: Reader, cursor: str | None) -> int:
     return position
 
 
-async def _read(edge: Edge, reader: Reader, after: int, limit: int) -> list[Event]:
-    read = partial(
-        events.page,
-        customer_id=reader.principal.customer_id,
-        mode=reader.principal.mode,
-        after=after,
-        limit=limit,
-        instance_id=reader.instance_id,
-        types=reader.types,
-    )
-    return await edge.system.database.read(read)
-
-
-async def _page(edge: Edge, reader: Reader, cursor: str | None, limit: int) -> EventPage:
-    after = 0 if cursor is None else await _position(edge, reader, cursor)
-    rows = await _read(edge, reader, after, limit + 1)
+async def _page(exchange: Exchange[Nothing, EventsQuery], wanted: Wanted, cursor: str | None) -> EventPage:
+    edge, limit = exchange.edge, exchange.query.limit
+    after = None if cursor is None else await _position(edge, exchange.principal, cursor)
+    read = partial(events.follow, after=after, limit=limit + 1, **wanted.filters)
+    rows: list[Event] = (await edge.system.database.read(read)).events
     shown, has_more = rows[:limit], len(rows) > limit
-    return EventPage(data=await _envelopes(edge, shown), next_cursor=shown[-1].id if has_more else None)
+    data: list[EventEnvelope] = await envelopes(shown, edge.draw)
+    return EventPage(data=data, next_cursor=shown[-1].id if has_more else None)
 
 
-async def _envelopes(edge: Edge, rows: list[Event]) -> list[EventEnvelope]:
-    """Render events, away from the event loop where pictures are to be drawn."""
-    if any(row.type == "qr.updated" for row in rows):
-        return await edge.draw(lambda: [EventEnvelope.of(row) for row in rows])
-    return [EventEnvelope.of(row) for row in rows]
-
-
-def _stream_response(exchange: Exchange[Nothing, EventsQuery], reader: Reader, position: int) -> Response:
-    edge, customer_id = exchange.edge, reader.principal.customer_id
+def _stream(
+    exchange: Exchange[Nothing, EventsQuery], wanted: Wanted, position: int, headers: dict[str, str]
+) -> Response:
+    edge, who = exchange.edge, exchange.principal
     if edge.draining.is_set():
         raise Problem("draining")
-    if edge.streams[customer_id] >= MAX_STREAMS_PER_CUSTOMER:
-        raise Problem("too_many_streams", f"at most {MAX_STREAMS_PER_CUSTOMER} streams may be open at once")
-    body = b"" if exchange.method == "HEAD" else _stream(edge, reader, position)
-    response = Response(body, content_type=SSE, headers={"X-Accel-Buffering": "no"})
+    try:
+        edge.streams.check_room(who.customer_id)
+    except TooManyStreams as error:
+        raise Problem("too_many_streams", str(error)) from None
+    body: Any = b""
+    if exchange.method != "HEAD":
+        line: Any = request.scope["extensions"].get(LINE)
+        stream = Stream(wanted, position, key_id=who.key_id, expires_at=who.expires_at, line=line)
+        body = edge.streams.follow(stream)
+    response = Response(body, content_type=SSE, headers={"X-Accel-Buffering": "no", **headers})
     response.timeout = None
     return response
 
 
-async def _stream(edge: Edge, reader: Reader, position: int) -> AsyncIterator[bytes]:
-    """Yield the events after `position`, and go on until the key ends, the process drains or the client leaves."""
-    who = reader.principal
-    with _counted(edge, who.customer_id), edge.system.bus.subscribe(who.customer_id, who.mode) as bell:
-        yield RETRY
-        spoke_at = checked_at = trio.current_time()
-        while not edge.draining.is_set():
-            rows = await _read(edge, reader, position, PAGE)
-            for row, envelope in zip(rows, await _envelopes(edge, rows), strict=True):
-                yield b"id: %b\ndata: %b\n\n" % (row.id.encode(), json.encode(envelope))
-                position, spoke_at = row.position, trio.current_time()
-            if len(rows) == PAGE:
-                continue
-            await _next_ring(bell, spoke_at + edge.keepalive_s)
-            now = trio.current_time()
-            if now >= checked_at + edge.keepalive_s:
-                if not await _is_welcome(edge, who):
-                    return
-                checked_at = now
-            if now >= spoke_at + edge.keepalive_s:
-                yield KEEPALIVE
-                spoke_at = now
-        yield RETRY
-
-
-async def _next_ring(bell: Subscription, deadline: float) -> None:
-    with trio.move_on_at(deadline):
-        await bell.wait()
-
-
-async def _is_welcome(edge: Edge, who: Principal) -> bool:
-    """Whether the key that opened a stream still opens one."""
-    key = await edge.system.database.read(keys.get, who.key_id)
-    return key is not None and key.revoked_at is None and (key.expires_at is None or key.expires_at > edge.now())
-
-
-@contextmanager
-def _counted(edge: Edge, customer_id: str) -> Iterator[None]:
-    edge.streams[customer_id] += 1
-    edge.metrics.streams.inc()
-    try:
-        yield
-    finally:
-        edge.metrics.streams.dec()
-        edge.streams[customer_id] -= 1
-        if not edge.streams[customer_id]:
-            del edge.streams[customer_id]
-
+_FRAMES: Final = (
+    "A frame an event: `id:` is its event_id, `data:` its envelope as JSON. When we end the stream, the last frame is"
+    " `event: cut` with a `reason` (slow_reader, key_ended, cursor_expired, too_many_streams, internal_error)."
+)
 
 ENDPOINTS: Final = (
     Endpoint(
@@ -208,7 +186,16 @@ ENDPOINTS: Final = (
         scope="events",
         query=EventsQuery,
         reply=EventPage,
-        media={SSE: "A frame an event: `id:` is its event_id, `data:` its envelope as JSON."},
-        problems=("bad_cursor", "instance_not_found", "too_many_streams", "draining"),
+        media={SSE: _FRAMES},
+        problems=("bad_cursor", "cursor_expired", "instance_not_found", "too_many_streams", "draining"),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/events/token",
+        name="create_stream_token",
+        summary="Make a token that opens the event stream for an hour, as `?token=` where no header can be set.",
+        handler=make_token,
+        scope="events",
+        reply=StreamToken,
     ),
 )

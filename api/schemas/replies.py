@@ -155,6 +155,13 @@ class EventEnvelope(Reply, frozen=True):
         )
 
 
+class StreamToken(Reply, frozen=True):
+    """Opens the event stream of the key that asked for it, until `expires_at` or the key's own end."""
+
+    token: str
+    expires_at: Time
+
+
 class EventPage(Reply, frozen=True):
     """Events, oldest first; `next_cursor` is null where the log ends for now."""
 

@@ -130,7 +130,7 @@ class QrQuery(Request, frozen=True):
 
 
 class EventsQuery(Request, frozen=True):
-    """Which events, from where on; `token` is the API key for clients that cannot set headers."""
+    """Which events, from where on; `token` is for clients that cannot set headers."""
 
     after: Annotated[str, Meta(max_length=MAX_CURSOR, description="Go on after this event id.")] | None = None
     cursor: Cursor | None = None
@@ -140,7 +140,16 @@ class EventsQuery(Request, frozen=True):
         Annotated[str, Meta(max_length=500, description="Comma list of names; `instance.*` and `*` are patterns.")]
         | None
     ) = None
-    token: Annotated[str, Meta(max_length=100, description="The API key, where no header can be set.")] | None = None
+    token: (
+        Annotated[
+            str,
+            Meta(
+                max_length=100,
+                description="A stream token, where no header can be set. An API key is taken too, with a warning.",
+            ),
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         if self.after is not None and self.cursor is not None:

@@ -238,7 +238,8 @@ async def test_stream_ends_when_its_key_is_revoked(folder: Path) -> None:
         while frame := await live.frame():
             frames.append(frame)
         assert frames[0] == "retry: 2000"
-        assert set(frames[1:]) <= {": keepalive"}
+        assert frames[-1].startswith("event: cut\ndata: ")
+        assert set(frames[1:-1]) <= {": keepalive"}
         await live.close()
 
 
@@ -255,11 +256,8 @@ async def test_stream_ends_with_a_retry_line_when_we_drain(front: Front) -> None
         await refused.close()
 
 
-async def test_streams_are_bounded_and_forgotten_when_their_clients_leave(
-    front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.routes.events.MAX_STREAMS_PER_CUSTOMER", 2)
-    async with serving(front) as served:
+async def test_streams_are_bounded_and_forgotten_when_their_clients_leave(folder: Path) -> None:
+    async with open_front(folder, EVENT_STREAMS_PER_CUSTOMER="2") as front, serving(front) as served:
         alice = await front.holder()
         first, second = await stream(served, alice), await stream(served, alice)
         for opened in (first, second):
@@ -269,7 +267,7 @@ async def test_streams_are_bounded_and_forgotten_when_their_clients_leave(
         for opened in (first, second, third):
             await opened.close()
         with trio.fail_after(5):
-            while front.edge.streams or front.edge.system.bus.subscribers:
+            while len(front.edge.streams) or front.edge.streams.by_customer or front.edge.system.bus.subscribers:
                 await trio.sleep(0.01)
 
 
@@ -284,7 +282,7 @@ async def test_slow_reader_delays_nobody_and_does_not_hold_the_shutdown(folder: 
         with trio.fail_after(10):
             seen = await quick.events(800)
         assert len(seen) == 800
-        assert len(front.edge.streams) == 1
+        assert len(front.edge.streams) == 2
         assert (await alice.call("GET", "/v1/instances"))["data"]
         await quick.close()
         front.edge.drain()
