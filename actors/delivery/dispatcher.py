@@ -22,11 +22,13 @@ from urllib.parse import urlsplit
 
 import structlog
 import trio
+from structlog.contextvars import bound_contextvars
 
 from actors.delivery.client import Outcome
 from actors.delivery.lanes import WINDOW, LaneWindow
 from actors.delivery.settler import Settler
 from actors.delivery.slots import Slots
+from actors.histogram import Histogram
 from actors.tracing import Tracer
 from actors.writer import Writer
 from whatisup.errors import StoreUnavailable
@@ -87,11 +89,16 @@ class Rules:
 
 @dataclass(slots=True)
 class DeliveryStats:
-    """What was attempted since the start, by outcome (`ok` or the error's slug), and what is under way."""
+    """What was attempted since the start, by outcome (`ok` or the error's slug), and what is under way.
+
+    `durations` are of attempts, `waits` from an event's row in the queue to the first attempt at it; both in seconds.
+    """
 
     attempts: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     lanes: int = 0
+    durations: Histogram = field(default_factory=Histogram)
+    waits: Histogram = field(default_factory=Histogram)
 
 
 class Dispatcher:
@@ -351,10 +358,14 @@ class Dispatcher:
                 version=self._version,
             ),
         }
-        with self._tracer.span("webhook.attempt", parent=event.trace, event_id=event.id, delivery_id=due.id) as span:
+        if not due.attempt_count:
+            self.stats.waits.observe(max(0, at - due.created_at) / 1000)
+        ids = {"event_id": event.id, "delivery_id": due.id}
+        with self._tracer.span("webhook.attempt", parent=event.trace, **ids) as span, bound_contextvars(**ids):
             outcome = await self._client.post(receiver.url, headers, body, is_live=receiver.mode is Mode.LIVE)
             span.note(outcome=outcome.error or "ok", ms=outcome.duration_ms)
         self.stats.attempts[outcome.error or "ok"] += 1
+        self.stats.durations.observe(outcome.duration_ms / 1000)
         return outcome
 
     def _judge(self, receiver: Receiver, due: Due, at: int, outcome: Outcome) -> Attempt:
