@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all sizes, then messages; tables, and a JSON file under benchmarks/results/.
+"""`python -m benchmarks`: sizes, messages, the customers' side; tables, and a JSON file under benchmarks/results/.
 
 Rule: bounded in time, on loopback, and every process it starts is ended.
 """
@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 
 import trio
 
+from benchmarks.edge import PARTS, SIZE, Edge, edge
+from benchmarks.edge_report import edge_report
 from benchmarks.report import conditions, table, verdict, write_json
 from benchmarks.size import Figures, measure
 from benchmarks.talk import Talk, talk
@@ -37,6 +39,7 @@ class Results:
 
     runs: list[Figures] = field(default_factory=list)
     talk: Talk = field(default_factory=Talk)
+    edge: Edge = field(default_factory=Edge)
     failed: bool = False
 
 
@@ -45,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     facts = conditions()
     print(f"WhatIsUp benchmarks: Python {facts['python']}, {facts['cores']} cores, {facts['transport']},")
-    print(f"{facts['store']}; a sandbox as its own process on the same machine; pacing of logins is off.")
+    print(f"{facts['store']}; a sandbox as its own process on the same machine;")
+    print("pacing of logins and rate limits are off.")
     if facts["load"] > MAX_LOAD:
         print(f"Something else is running here (load {facts['load']:.1f}): do not quote these figures.")
     if options.profile:
@@ -61,8 +65,10 @@ def _report(results: Results, path: Path, facts: Mapping[str, Any]) -> None:
         print("\n" + table(results.runs) + "\n\n" + verdict(results.runs))
     if results.talk.flows:
         print("\n" + talk_report(results.talk))
-    if results.runs or results.talk.flows:
-        write_json(results.runs, path, results.talk, facts)
+    if results.edge.has_any:
+        print("\n" + edge_report(results.edge))
+    if results.runs or results.talk.flows or results.edge.has_any:
+        write_json(results.runs, path, results.talk, results.edge, facts)
         print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
@@ -70,8 +76,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--sizes", type=_sizes, default=(1, 50, 200), help="instances, e.g. 1,50,200")
     parser.add_argument("--busy", type=_sizes, default=(1, 50), help="busy instances that messages are measured with")
-    parser.add_argument("--only", choices=("sizes", "messages"), help="measure one part alone")
-    parser.add_argument("--idle-s", type=float, default=40.0, help="length of the idle window, seconds")
+    parser.add_argument("--only", choices=("sizes", "messages", *PARTS), help="measure one part alone")
+    parser.add_argument("--edge", type=int, default=SIZE, help="instances that webhooks, api and sse are measured with")
+    parser.add_argument("--idle-s", type=float, default=25.0, help="length of the idle window, seconds")
     parser.add_argument("--profile", action="store_true", help="show what an instance's memory consists of")
     return parser.parse_args(arguments)
 
@@ -101,11 +108,16 @@ async def _measure(options: argparse.Namespace, results: Results) -> bool:
     async def busy(size: int, folder: Path, say: Callable[[str], None]) -> None:
         await talk(size, folder, results.talk, say)
 
+    async def customers(size: int, folder: Path, say: Callable[[str], None]) -> None:
+        await edge(size, folder, results.edge, say, parts=PARTS if options.only is None else (options.only,))
+
     parts: list[tuple[str, Part, int]] = []
-    if options.only != "messages":
+    if options.only in (None, "sizes"):
         parts += [("connected", idle, size) for size in options.sizes]
-    if options.only != "sizes" and not options.profile:
+    if options.only in (None, "messages") and not options.profile:
         parts += [("busy", busy, size) for size in options.busy]
+    if options.only in (None, *PARTS) and not options.profile:
+        parts.append(("watched", customers, options.edge))
     for what, part, size in parts:
         print(f"\n{size} {what} instance{'s' if size > 1 else ''}", flush=True)
         if not await _one(part, size):

@@ -31,7 +31,10 @@ UNLIMITED: Mapping[str, str] = {
     "CONTACT_CHECKS_PER_MINUTE": "0",
     "NEW_CHATS_PER_DAY": "0",
     "RETRY_RESENDS_PER_MINUTE": "0",
+    "RATE_LIMIT_PER_S_TEST": "0",
 }
+LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
+"""So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
 GREETINGS = 2
 GREET_S = 60.0
 POLL_S = 0.05
@@ -92,6 +95,19 @@ class Rows:
             since,
         )
         return [(str(wa_id), str(instance_id), int(str(position))) for wa_id, instance_id, position in found]
+
+    def log_end(self) -> int:
+        """The position of the newest event."""
+        return self._number("SELECT coalesce(max(position), 0) FROM events")
+
+    def told(self, since: int) -> dict[str, int]:
+        """The events that tell of messages that came in, behind that position of the log: their positions by id."""
+        found = self._ask("SELECT id, position FROM events WHERE position > ? AND type = 'message.received'", since)
+        return {str(event_id): int(str(position)) for event_id, position in found}
+
+    def undelivered(self) -> int:
+        """How many webhooks are still to be delivered."""
+        return self._number("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at IS NOT NULL")
 
 
 @dataclass(slots=True)
@@ -174,7 +190,7 @@ async def open_busy(size: int, folder: Path, say: Callable[[str], None]) -> Asyn
         gateway = gateway_for(folder, ready)
         gateway.command = (str(Path(__file__).with_name("watched.py")), "serve")
         root = str(Path(__file__).resolve().parents[1])
-        gateway.settings = {**gateway.settings, **UNLIMITED, "PYTHONPATH": root}
+        gateway.settings = {**gateway.settings, **UNLIMITED, **LOOPBACK, "PYTHONPATH": root}
         await gateway.start()
         await gateway.wait_ready()
         tls = ssl.create_default_context(cadata=ready["tls_certificate"])

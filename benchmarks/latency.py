@@ -77,6 +77,17 @@ async def arrivals(busy: Busy, since: int) -> list[Passage]:
     return [Passage(owner, sent, done) for sent, done, owner in found if sent is not None and done is not None]
 
 
+def lags(busy: Busy, since: int, notes: Iterable[tuple[str, float]]) -> list[float]:
+    """How long events took, in milliseconds: from the return of the commit that holds them to each of these notes.
+
+    Only events that tell of messages that came in count, and that lie behind that position of the log.
+    """
+    commits, told = Commits.read(busy.folder), busy.rows.told(since)
+    known = {event_id: commits.at_ms(position) for event_id, position in told.items()}
+    found = ((known.get(event_id), at) for event_id, at in notes)
+    return [at - committed for committed, at in found if committed is not None]
+
+
 async def deliveries(busy: Busy, begun_at: dict[str, tuple[str, float]]) -> list[Passage]:
     """The outbound messages of which is given, by WhatsApp's id, the instance and when it was posted.
 

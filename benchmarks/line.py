@@ -29,17 +29,27 @@ class Line:
 
     async def post(self, path: str, body: Json, key: str) -> tuple[int, Json]:
         """POST with an Idempotency-Key; the status and the answer's JSON."""
-        if self._stream is None:
-            self._stream = await trio.open_tcp_stream(self.client.host, self.client.port)
         content = json.dumps(body).encode()
         headers = [
-            ("Host", f"{self.client.host}:{self.client.port}"),
-            ("Authorization", f"Bearer {self.client.key}"),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(content))),
             ("Idempotency-Key", key),
         ]
-        events = (h11.Request(method="POST", target=path, headers=headers), h11.Data(content), h11.EndOfMessage())
+        return await self._ask("POST", path, headers, content)
+
+    async def get(self, path: str) -> tuple[int, Json]:
+        """GET; the status and the answer's JSON."""
+        return await self._ask("GET", path, [("Accept", "application/json")], b"")
+
+    async def _ask(self, method: str, path: str, headers: list[tuple[str, str]], content: bytes) -> tuple[int, Json]:
+        if self._stream is None:
+            self._stream = await trio.open_tcp_stream(self.client.host, self.client.port)
+        whose = [
+            ("Host", f"{self.client.host}:{self.client.port}"),
+            ("Authorization", f"Bearer {self.client.key}"),
+        ]
+        request = h11.Request(method=method, target=path, headers=[*whose, *headers])
+        events = (request, h11.Data(content), h11.EndOfMessage())
         await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))
         answer = await self._read(self._stream)
         self._http.start_next_cycle()

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.edge import Edge
 from benchmarks.size import Figures
 from benchmarks.talk import Talk
 
@@ -93,12 +94,18 @@ def conditions() -> dict[str, Any]:
         "transport": "wss on loopback",
         "store": "SQLite, default settings",
         "pacing": "off",
+        "rate limits": "off",
         "load": os.getloadavg()[0],
     }
 
 
-def write_json(runs: Sequence[Figures], path: Path, found: Talk, facts: Mapping[str, Any]) -> None:
+def write_json(runs: Sequence[Figures], path: Path, found: Talk, edge: Edge, facts: Mapping[str, Any]) -> None:
     """Write all figures to `path`, with the `facts` that they were measured under."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"conditions": dict(facts), "runs": [asdict(run) for run in runs], "messages": asdict(found)}
+    content = {
+        "conditions": dict(facts),
+        "runs": [asdict(run) for run in runs],
+        "messages": asdict(found),
+        "edge": asdict(edge),
+    }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

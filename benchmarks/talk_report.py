@@ -18,12 +18,14 @@ ENOUGH = 100
 _WAYS = {"in": "in: contact's send to durable row", "out": "out: POST to the contact's phone"}
 
 
-def _ms(value: float) -> str:
+def milliseconds(value: float) -> str:
+    """With one decimal where that says something."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _pair(spread: Spread | None) -> str:
-    return "–" if spread is None or not spread.count else f"{_ms(spread.p50)}/{_ms(spread.p99)}"
+def p50_and_p99(spread: Spread | None) -> str:
+    """Both, of times in milliseconds."""
+    return "–" if spread is None or not spread.count else f"{milliseconds(spread.p50)}/{milliseconds(spread.p99)}"
 
 
 _COLUMNS: tuple[tuple[str, int, Callable[[Flow], str]], ...] = (
@@ -34,8 +36,8 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Flow], str]], ...] = (
     ("per CPU s", 11, lambda flow: f"{flow.per_cpu_s:.0f}"),
     ("CPU ms", 8, lambda flow: f"{1000 * flow.gateway_cpu_s / flow.messages:.2f}"),
     ("sandbox's", 11, lambda flow: f"{1000 * flow.sandbox_cpu_s / flow.messages:.2f}"),
-    ("way p50/p99", 14, lambda flow: _pair(flow.way)),
-    ("202 p50/p99", 14, lambda flow: _pair(flow.accepted)),
+    ("way p50/p99", 14, lambda flow: p50_and_p99(flow.way)),
+    ("202 p50/p99", 14, lambda flow: p50_and_p99(flow.accepted)),
 )
 
 
@@ -58,8 +60,8 @@ def _bursty_lines(found: Bursty) -> list[str]:
         word = "too few messages to tell"
     return [
         f"{found.direction}: one of {found.instances} bursts at {found.burst_per_s:.0f}/s; p99 of the others"
-        f" {_ms(calm.p99)} ms calm ({calm.count}), {_ms(disturbed.p99)} ms meanwhile ({disturbed.count}):"
-        f" x {found.factor:.2f}, bar x {P99_GOAL:g}: {word}"
+        f" {milliseconds(calm.p99)} ms calm ({calm.count}), {milliseconds(disturbed.p99)} ms meanwhile"
+        f" ({disturbed.count}): x {found.factor:.2f}, bar x {P99_GOAL:g}: {word}"
     ]
 
 
