@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,18 @@ from api.demo.client import Client
 from api.demo.gateway import HOST, Gateway
 from api.routes.openapi.operations import PATH
 
-SPARE: Final = 6
+SPARE: Final = 8
+NOBODY: Final = "999999999999"
+ADMIN_KEY: Final = "admin-key-of-the-contract-run-0123456789"
+# What the samples name, and the run replaces by a receiver of its own.
+SAMPLE_URL: Final = "https://example.com/whatsapp"
 SETTINGS: Final[Mapping[str, str]] = {
     "WHATISUP_LOG_LEVEL": "warning",
     "WHATISUP_LOG_FORMAT": "json",
     "WHATISUP_PACE_TEST": "10000",
     "RATE_LIMIT_PER_S": "0",
     "RATE_LIMIT_PER_S_TEST": "0",
+    "WHATISUP_ADMIN_KEY": ADMIN_KEY,
     "WEBHOOK_ALLOW_HTTP": "true",
     "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8",
 }
@@ -35,47 +41,81 @@ class World:
     """A running gateway, a test key of it, and the names of what is there: parameter to values."""
 
     url: str
+    receiver: str
     key: str
     log: Path
     names: Mapping[str, Sequence[str]]
     spare: Mapping[str, Sequence[str]]
+    protected: Mapping[str, str]
 
 
 @asynccontextmanager
 async def open_world(folder: Path, **settings: str) -> AsyncIterator[World]:
     """Start the gateway and fill it; it is ended with the block."""
     gateway = Gateway(folder, settings={**SETTINGS, **settings})
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, _receive, 0, host=HOST))
+        receiver = f"http://{HOST}:{listeners[0].socket.getsockname()[1]}/hook"
+        try:
+            await gateway.start()
+            await gateway.wait_ready()
+            key = await gateway.test_key()
+            api, admin = Client(HOST, gateway.port, key), Client(HOST, gateway.port, ADMIN_KEY)
+            names, spare, protected = await _fill(api, admin, receiver)
+            yield World(f"http://{HOST}:{gateway.port}", receiver, key, gateway.log, names, spare, protected)
+        finally:
+            await gateway.stop()
+        nursery.cancel_scope.cancel()
+
+
+async def _receive(stream: trio.SocketStream) -> None:
+    """Take a delivery, whatever it is."""
     try:
-        await gateway.start()
-        await gateway.wait_ready()
-        key = await gateway.test_key()
-        names, spare = await _fill(Client(HOST, gateway.port, key))
-        yield World(f"http://{HOST}:{gateway.port}", key, gateway.log, names, spare)
-    finally:
-        await gateway.stop()
+        with trio.move_on_after(5):
+            await stream.receive_some(65536)
+            await stream.send_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    except trio.BrokenResourceError:
+        pass
 
 
-async def _fill(api: Client) -> tuple[dict[str, Sequence[str]], dict[str, Sequence[str]]]:
+Names = dict[str, list[str]]
+
+
+async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names, dict[str, str]]:
     """Make an instance that is connected and has a conversation behind it, and some of everything to spare."""
+    (own_key,) = (await api.call("GET", "/v1/api-keys"))["data"]
+    endpoint = {"url": receiver, "events": ["*"]}
+    wanted = await _ids(api, "/v1/webhook-endpoints", endpoint, count=2)
     instance_id, number = await _pair(api)
     friend = str((await api.call("POST", "/v1/sandbox/contacts", {"persona": "echo"}))["number"])
     said = {"to": friend, "body": {"type": "text", "text": "hello"}}
     await api.call("POST", f"/v1/instances/{instance_id}/messages", said)
     messages = await _until_echoed(api, instance_id)
-    spare = [str((await api.call("POST", "/v1/instances", {"name": "spare"}))["id"]) for _ in range(SPARE)]
-    faults = [
-        str((await api.call("POST", "/v1/sandbox/faults", {"name": "slow", "number": friend, "times": 1}))["id"])
-        for _ in range(SPARE)
-    ]
+    deliveries = (await api.call("GET", "/v1/webhook-deliveries"))["data"]
     names = {
         "instance_id": [instance_id],
         "number": [friend, number],
         "message_id": [row["message_id"] for row in messages],
         "jid": [friend, f"{friend}@s.whatsapp.net"],
-        "phone": [friend, "999999999999"],
-        "fault_id": faults,
+        "phone": [friend, NOBODY],
+        "fault_id": await _ids(api, "/v1/sandbox/faults", {"name": "slow", "number": friend, "times": 1}),
+        "endpoint_id": wanted,
+        "delivery_id": [row["id"] for row in deliveries],
+        "key_id": [own_key["id"]],
+        "customer_id": [own_key["customer_id"]],
     }
-    return names, {"instance_id": spare}
+    spare = {
+        "instance_id": await _ids(api, "/v1/instances", {"name": "spare"}),
+        "endpoint_id": await _ids(api, "/v1/webhook-endpoints", endpoint),
+        "key_id": await _ids(api, "/v1/api-keys", {"name": "spare"}),
+        "customer_id": await _ids(admin, "/admin/v1/customers", {"name": "spare"}),
+    }
+    protected = {names[name][0]: values[-1] for name, values in spare.items()} | {number: NOBODY}
+    return names, spare, protected
+
+
+async def _ids(api: Client, path: str, body: dict[str, Any], count: int = SPARE) -> list[str]:
+    return [str((await api.call("POST", path, body))["id"]) for _ in range(count)]
 
 
 async def _pair(api: Client) -> tuple[str, str]:
@@ -97,7 +137,17 @@ async def _until_echoed(api: Client, instance_id: str) -> list[dict[str, Any]]:
     return rows
 
 
-DESTRUCTIVE: Final = ("delete_instance", "log_out_instance", "stop_instance", "create_sandbox_fault")
+DESTRUCTIVE: Final = (
+    "delete_instance",
+    "log_out_instance",
+    "stop_instance",
+    "create_sandbox_fault",
+    "unlink_on_sandbox_phone",
+    "delete_webhook_endpoint",
+    "revoke_api_key",
+    "revoke_customer_api_key",
+    "update_customer",
+)
 
 
 def environment(world: World) -> dict[str, str]:
@@ -105,10 +155,15 @@ def environment(world: World) -> dict[str, str]:
     samples = {name: example for name, (_, _, example) in PATH.items()}
     names = {samples[name]: values[0] for name, values in world.names.items()}
     spare = {
-        operation: {samples["instance_id"]: world.spare["instance_id"][number]}
-        for number, operation in enumerate(DESTRUCTIVE)
+        operation: {samples[name]: values[at % SPARE] for name, values in world.spare.items()}
+        for at, operation in enumerate(DESTRUCTIVE)
     }
-    return {"CONTRACT_NAMES": json.dumps(names), "CONTRACT_SPARE": json.dumps(spare)}
+    return {
+        "CONTRACT_NAMES": json.dumps(names),
+        "CONTRACT_SPARE": json.dumps(spare),
+        "CONTRACT_PROTECTED": json.dumps(world.protected),
+        "CONTRACT_RECEIVER": world.receiver,
+    }
 
 
 def configuration(world: World, *, max_examples: int, seed: int) -> str:
@@ -123,14 +178,25 @@ def configuration(world: World, *, max_examples: int, seed: int) -> str:
         f'generation = {{ max-examples = {max_examples}, database = "none" }}',
         "[parameters]",
         *(f'"path.{name}" = {{ dictionary = "{name}", probability = 0.8 }}' for name in world.names),
-        '"body.instance_id" = { dictionary = "instance_id", probability = 0.8 }',
-        '"body.to" = { dictionary = "number", probability = 0.8 }',
     ]
     for operation in DESTRUCTIVE:
         lines += [
             "[[operations]]",
             f'include-operation-id = "{operation}"',
-            'parameters = { "path.instance_id" = { dictionary = "spare_instance_id", probability = 0.8 } }',
+            "[operations.parameters]",
+            *(f'"path.{name}" = {{ dictionary = "spare_{name}", probability = 0.8 }}' for name in world.spare),
+        ]
+    lines += [
+        "[[operations]]",
+        'include-path-regex = "^/admin/"',
+        f"headers = {{ Authorization = {json.dumps('Bearer ' + ADMIN_KEY)} }}",
+    ]
+    for operation, place in (("send_message", "body.to"), ("scan_with_sandbox_phone", "body.instance_id")):
+        name = "number" if place == "body.to" else "spare_instance_id"
+        lines += [
+            "[[operations]]",
+            f'include-operation-id = "{operation}"',
+            f'parameters = {{ "{place}" = {{ dictionary = "{name}", probability = 0.8 }} }}',
         ]
     for prefix, table in (("", world.names), ("spare_", world.spare)):
         for name, values in table.items():

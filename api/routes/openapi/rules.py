@@ -25,6 +25,8 @@ LABEL: Final = {"pattern": rf"^{_PLAIN}*{_VISIBLE}{_PLAIN}*{END}"}
 _EVENT: Final = "|".join(
     re.escape(name) for name in ("*", *dict.fromkeys(f"{name.partition('.')[0]}.*" for name in PAYLOADS), *PAYLOADS)
 )
+TIME: Final = {"format": "date-time"}
+URL: Final = {"format": "uri", "pattern": rf"^https?://[!-~]+{END}"}
 EVENT: Final = {"pattern": rf"^({_EVENT}){END}"}
 EVENTS: Final = {"pattern": rf"^ *({_EVENT}) *(, *({_EVENT}) *)*{END}"}
 
@@ -39,6 +41,11 @@ def either(one: str, other: str) -> dict[str, Any]:
     return {"oneOf": [only(one, other), only(other, one)]}
 
 
+def neither_both(one: str, other: str) -> dict[str, Any]:
+    """Not two fields at once."""
+    return {"not": {"required": [one, other]}}
+
+
 _ADDRESSED: Final = either("to", "instance_id")
 
 # Of whole objects.
@@ -51,6 +58,9 @@ OBJECTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ContactReads": _ADDRESSED,
     "ContactTypes": _ADDRESSED,
     "ContactBurst": _ADDRESSED,
+    "PatchCustomer": {"minProperties": 1},
+    "CreateWebhookEndpoint": neither_both("instance_id", "instance_ids"),
+    "PatchWebhookEndpoint": {"minProperties": 1, **neither_both("instance_id", "instance_ids")},
 }
 
 # Of single fields.
@@ -60,12 +70,27 @@ FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "CreatePhone.name": LABEL,
     "CreateContact.name": LABEL,
     "SendMessage.client_ref": LABEL,
+    "CreateApiKey.name": LABEL,
+    "CreateCustomerKey.name": LABEL,
+    "CreateCustomer.name": LABEL,
+    "PatchCustomer.name": LABEL,
     "PollBody.options": {"uniqueItems": True},
+    "CreateWebhookEndpoint.url": URL,
+    "CreateWebhookEndpoint.events": {"items": {"type": "string", **EVENT}},
+    "CreateWebhookEndpoint.instance_ids": {"uniqueItems": True},
+    "PatchWebhookEndpoint.url": URL,
+    "PatchWebhookEndpoint.events": {"items": {"type": "string", **EVENT}},
+    "PatchWebhookEndpoint.instance_ids": {"uniqueItems": True},
 }
 
 
 # Of query parameters.
-QUERY: Final[Mapping[str, Mapping[str, Any]]] = {"EventsQuery.events": EVENTS}
+QUERY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "EventsQuery.events": EVENTS,
+    "DeliveriesQuery.event": {"enum": list(PAYLOADS)},
+    "AuditQuery.since": TIME,
+    "AuditQuery.until": TIME,
+}
 
 
 def say_rules(schemas: Mapping[str, dict[str, Any]]) -> None:

@@ -162,6 +162,34 @@ BODIES: Final[Mapping[str, Mapping[str, tuple[str, Any]]]] = {
             {"name": "slow", "number": "999000000001", "seconds": 10, "params": {"latency_ms": 500}},
         ),
     },
+    "CreateWebhookEndpoint": {
+        "messages": (
+            "Every event of messages, and instances that need a person.",
+            {"url": "https://example.com/whatsapp", "events": ["message.*", "instance.disconnected"]},
+        ),
+        "one instance": (
+            "What one instance hears, strictly in order, with a header of yours.",
+            {
+                "url": "https://example.com/whatsapp",
+                "events": ["message.received"],
+                "instance_id": f"inst_{_ULID}",
+                "ordering": "strict",
+                "headers": {"Authorization": "Bearer of-your-receiver"},
+            },
+        ),
+    },
+    "PatchWebhookEndpoint": {"enable": ("Enable it again.", {"enabled": True})},
+    "RotateSecret": {"hour": ("Let the old one sign for another hour.", {"overlap_s": 3600})},
+    "ReplayEvents": {"since": ("Everything since then.", {"after": "2026-05-01T00:00:00Z"})},
+    "CreateApiKey": {
+        "sender": (
+            "A key that sends from one instance, and reads nothing.",
+            {"name": "sender", "instance_id": f"inst_{_ULID}", "scopes": ["messages:send"]},
+        )
+    },
+    "PatchCustomer": {
+        "limits": ("Their own limit for live keys.", {"rate_limits": {"live": {"burst": 120, "per_s": 2}}})
+    },
     "ContactSends": {
         "text": ("Write to an instance.", {"instance_id": f"inst_{_ULID}", "body": {"type": "text", "text": "hello"}})
     },
