@@ -1,0 +1,421 @@
+"""The delivery actor: at least once, in order, nobody held up by somebody else's receiver, through restarts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors.delivery import dispatcher as dispatching
+from actors.delivery.lanes import WINDOW
+from tests.integration.actors.office import HANG, Office, office, until
+from tests.store.world import ORIGIN
+from whatisup.errors import StoreUnavailable
+from whatisup.store import (
+    DeliveryKind,
+    DeliveryStatus,
+    DisabledReason,
+    EndpointChanges,
+    Event,
+    Mode,
+    Ordering,
+    deliveries,
+    webhooks,
+)
+
+
+@pytest.fixture
+async def post(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path) as made:
+        yield made
+
+
+def texts(count: int, start: int = 1) -> list[str]:
+    return [f"{number}" for number in range(start, start + count)]
+
+
+async def enable(post: Office, endpoint_id: str, is_enabled: bool = True) -> None:
+    await post.writer.call(
+        partial(
+            webhooks.patch,
+            endpoint_id=endpoint_id,
+            customer_id=post.customer.id,
+            mode=Mode.TEST,
+            origin=ORIGIN,
+            changes=EndpointChanges(is_enabled=is_enabled),
+        )
+    )
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+async def test_events_arrive_once_and_in_order_of_each_instance(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open():
+        for start in range(1, 60, 20):
+            for name in ("a", "b", "c"):
+                await post.tell(*(f"{name}{n}" for n in texts(20, start)), name=name)
+        rows = await post.settled(180)
+    for name in ("a", "b", "c"):
+        assert [text for text in hook.taken if text[0] == name] == [f"{name}{n}" for n in texts(60)]
+    assert {row.status for row in rows} == {DeliveryStatus.SUCCESS}
+    assert {row.attempt_count for row in rows} == {1}
+    assert len(hook.seen) == 180
+
+
+async def test_instances_do_not_wait_for_each_other(post: Office) -> None:
+    hook = await post.hook(lambda text, _: HANG if text.startswith("stuck") else 200)
+    await post.endpoint(hook)
+    async with post.open(timeout_s=30):
+        await post.tell("stuck", "behind it", name="a")
+        await post.tell("free", name="b")
+        await until(lambda: "free" in hook.taken)
+        assert "behind it" not in hook.taken
+
+
+async def test_what_waits_at_the_start_is_delivered_in_order(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    await post.tell(*texts(WINDOW * 3))
+    async with post.open():
+        await post.settled(WINDOW * 3)
+    assert hook.taken == texts(WINDOW * 3)
+
+
+async def test_strict_endpoint_gets_nothing_out_of_order(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if text == "2" and before < 4 else 200)
+    await post.endpoint(hook, ordering=Ordering.STRICT)
+    async with post.open():
+        await post.tell(*texts(5))
+        rows = await post.settled(5)
+    assert [text for text, _ in hook.seen] == ["1", "2", "2", "2", "2", "2", "3", "4", "5"]
+    assert not any(row.is_late for row in rows)
+
+
+async def test_relaxed_endpoint_lets_others_pass_after_the_third_failure_and_marks_the_late_one(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if text == "2" and before < 4 else 200)
+    await post.endpoint(hook, ordering=Ordering.RELAXED)
+    async with post.open(delays_s=(0.05, 0.05, 0.5, 0.1, 0.1)):
+        await post.tell(*texts(5))
+        rows = await post.settled(5)
+    assert [text for text, _ in hook.seen][:4] == ["1", "2", "2", "2"]
+    assert hook.taken == ["1", "3", "4", "5", "2"]
+    assert [row.is_late for row in rows] == [False, True, False, False, False]
+    assert rows[1].attempt_count == 5
+
+
+async def test_setting_decides_where_the_endpoint_does_not(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if text == "1" and before < 4 else 200)
+    await post.endpoint(hook)
+    async with post.open(ordering=Ordering.STRICT):
+        await post.tell(*texts(2))
+        await post.settled(2)
+    assert hook.taken == ["1", "2"]
+
+
+async def test_delivery_that_never_arrives_is_given_up_and_the_next_ones_go_on(post: Office) -> None:
+    hook = await post.hook(lambda text, _: 503 if text == "1" else 200)
+    await post.endpoint(hook, ordering=Ordering.STRICT)
+    async with post.open(delays_s=(0.02, 0.02)):
+        await post.tell(*texts(3))
+        first, *others = await post.settled(3)
+    assert (first.status, first.attempt_count, first.last_response_status) == (DeliveryStatus.FAILED, 3, 503)
+    assert {row.status for row in others} == {DeliveryStatus.SUCCESS}
+    assert hook.taken == ["2", "3"]
+
+
+async def test_late_ones_come_when_they_are_due(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if text in ("1", "2") and before < 3 else 200)
+    await post.endpoint(hook)
+    async with post.open(delays_s=(0.01, 0.01, 0.3)):
+        await post.tell(*texts(4))
+        await post.settled(4)
+    assert hook.taken == ["3", "4", "1", "2"]
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+async def test_request_carries_the_event_signatures_and_custom_headers(post: Office) -> None:
+    hook = await post.hook(lambda _, before: 500 if before == 0 else 200)
+    await post.endpoint(hook)
+    async with post.open():
+        (event,) = await post.tell("hello")
+        await post.settled(1)
+    first, second = hook.headers
+    assert first["x-whatisup-event"] == "instance.status"
+    assert first["x-whatisup-event-id"] == second["x-whatisup-event-id"] == event.id == first["webhook-id"]
+    assert first["x-shop"] == "7"
+    assert first["x-whatisup-signature"].startswith("t=")
+    assert first["webhook-signature"].startswith("v1,")
+    assert hook.bodies[0] == hook.bodies[1]
+
+
+# --- somebody else's trouble ------------------------------------------------------------------------------------------
+
+
+async def test_slow_hosts_never_delay_another(post: Office) -> None:
+    hanging = [await post.hook(lambda *_: HANG, host=f"127.0.0.{number}") for number in range(2, 22)]
+    quick = await post.hook()
+    for hook in hanging:
+        await post.endpoint(hook)
+    async with post.open(timeout_s=30, in_all=16):
+        await post.tell("to all of them")
+        await until(lambda: sum(hook.at_once for hook in hanging) >= 8)
+        await post.endpoint(quick)
+        # Unknown yet, it stands in line with the slow ones; from its first success on it does not.
+        assert quick.taken == []
+    async with post.open(timeout_s=0.2, in_all=16, delays_s=(0.01,) * 5):
+        await until(lambda: len(hanging[0].seen) > 1)
+        began = trio.current_time()
+        for number in range(5):
+            await post.tell(f"news {number}")
+        await until(lambda: len(quick.taken) == 5)
+        assert trio.current_time() - began < 10
+        first = trio.current_time()
+        await post.tell("now it is known")
+        await until(lambda: "now it is known" in quick.taken)
+        assert trio.current_time() - first < 1
+
+
+async def test_host_gets_no_more_requests_at_once_than_it_may(post: Office) -> None:
+    release = trio.Event()
+    hook = await post.hook()
+    plain_answer = hook._answer
+
+    async def slow(peer: object, stream: object) -> bool:
+        answered = await plain_answer(peer, stream)  # type: ignore[arg-type]
+        await release.wait()
+        return answered
+
+    hook._answer = slow  # type: ignore[method-assign]
+    await post.endpoint(hook)
+    async with post.open(per_host=2):
+        for name in "abcdef":
+            await post.tell(f"from {name}", name=name)
+        await until(lambda: len(hook.seen) >= 2)
+        release.set()
+        await post.settled(6)
+    assert hook.most_at_once <= 2
+
+
+async def test_writers_of_events_never_wait_for_receivers(post: Office) -> None:
+    hook = await post.hook(lambda *_: HANG)
+    await post.endpoint(hook)
+    async with post.open(timeout_s=30) as dispatcher:
+        with trio.fail_after(10):
+            for start in range(0, 2000, 100):
+                await post.tell(*texts(100, start))
+        assert max(len(window.queue) for window in dispatcher._windows.values()) <= WINDOW
+        assert len(await post.rows()) == 2000
+
+
+# --- endpoints come and go --------------------------------------------------------------------------------------------
+
+
+async def test_410_disables_the_endpoint_and_what_waits_goes_on_once_it_is_enabled(post: Office) -> None:
+    gone = True
+    hook = await post.hook(lambda *_: 410 if gone else 200)
+    endpoint = await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        await post.tell(*texts(3))
+        shown = partial(webhooks.get, endpoint_id=endpoint.id, customer_id=post.customer.id, mode=Mode.TEST)
+
+        async def is_disabled() -> bool:
+            row = await post.database.read(shown)
+            return row is not None and row.disabled_reason is DisabledReason.GONE
+
+        await until(is_disabled)
+        assert [text for text, _ in hook.seen] == ["1"]
+        await until(lambda: not dispatcher._windows)
+        gone = False
+        await post.tell("missed while disabled")
+        await enable(post, endpoint.id)
+        dispatcher.wake(endpoint.id)
+        rows = await post.settled(3)
+    assert hook.taken == ["1", "2", "3"]
+    assert {row.status for row in rows} == {DeliveryStatus.SUCCESS}
+
+
+async def test_endpoint_that_fails_for_too_long_is_disabled(post: Office) -> None:
+    hook = await post.hook(lambda *_: 500)
+    endpoint = await post.endpoint(hook)
+    listening = await post.hook()
+    await post.endpoint(listening, events=("webhook.disabled",))
+    async with post.open(disable_after_s=0, delays_s=(0.01, 0.01, 0.01)):
+        await post.tell("1")
+        await until(lambda: listening.taken == ["webhook.disabled"])
+    row = await post.database.read(
+        partial(webhooks.get, endpoint_id=endpoint.id, customer_id=post.customer.id, mode=Mode.TEST)
+    )
+    assert row is not None
+    assert row.disabled_reason is DisabledReason.FAILING
+    assert listening.bodies[0]["data"]["endpoint_id"] == endpoint.id
+
+
+async def test_deleted_endpoint_gets_nothing_more(post: Office) -> None:
+    hook = await post.hook(lambda *_: 500)
+    endpoint = await post.endpoint(hook)
+    async with post.open(delays_s=(0.5, 0.5)) as dispatcher:
+        await post.tell(*texts(3))
+        await until(lambda: hook.seen)
+        assert await post.writer.call(
+            partial(
+                webhooks.delete, endpoint_id=endpoint.id, customer_id=post.customer.id, mode=Mode.TEST, origin=ORIGIN
+            )
+        )
+        dispatcher.wake(endpoint.id)
+        await until(lambda: not dispatcher._windows)
+        count = len(hook.seen)
+        await post.tell("4")
+        await trio.sleep(0.6)
+    assert len(hook.seen) == count
+
+
+async def test_redelivery_and_replay_go_their_own_way(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if text == "2" and before < 2 else 200)
+    endpoint = await post.endpoint(hook, ordering=Ordering.STRICT)
+    async with post.open(delays_s=(0.01,)) as dispatcher:
+        await post.tell(*texts(3))
+        rows = await post.settled(3)
+        assert hook.taken == ["1", "3"]
+        again = await post.writer.call(
+            partial(
+                deliveries.redeliver,
+                delivery_id=rows[1].id,
+                customer_id=post.customer.id,
+                mode=Mode.TEST,
+                origin=ORIGIN,
+            )
+        )
+        assert again is not None
+        dispatcher.wake(endpoint.id)
+        await until(lambda: hook.taken == ["1", "3", "2"])
+        await post.settled(3)
+        replayed = await post.writer.call(
+            partial(
+                deliveries.replay,
+                endpoint_id=endpoint.id,
+                customer_id=post.customer.id,
+                mode=Mode.TEST,
+                origin=ORIGIN,
+                after=0,
+                until=10**9,
+                limit=100,
+            )
+        )
+        assert replayed is not None
+        dispatcher.wake(endpoint.id)
+        await until(lambda: len(hook.taken) == 6)
+        rows = await post.settled(3)
+    assert hook.taken == ["1", "3", "2", "1", "2", "3"]
+    assert {row.kind for row in rows} == {DeliveryKind.REPLAY}
+    ids = [body["event_id"] for body in hook.bodies]
+    assert len(set(ids)) == 3
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+async def test_attempt_that_a_crash_cut_short_is_made_again_with_the_same_id(post: Office) -> None:
+    hanging = True
+    hook = await post.hook(lambda *_: HANG if hanging else 200)
+    await post.endpoint(hook)
+    async with post.open(timeout_s=30):
+        await post.tell(*texts(3))
+        await until(lambda: hook.seen)
+    hanging = False
+    async with post.open():
+        rows = await post.settled(3)
+    assert [text for text, _ in hook.seen] == ["1", "1", "2", "3"]
+    assert hook.bodies[0]["event_id"] == hook.bodies[1]["event_id"]
+    assert {row.status for row in rows} == {DeliveryStatus.SUCCESS}
+
+
+async def test_kill_at_any_time_loses_nothing_and_keeps_the_order_of_first_arrivals(post: Office) -> None:
+    hook = await post.hook(lambda text, before: 500 if int(text) % 7 == 0 and before == 0 else 200)
+    await post.endpoint(hook, ordering=Ordering.STRICT)
+    told = 0
+    for round_ in range(12):
+        async with post.open():
+            await post.tell(*texts(10, told + 1))
+            told += 10
+            await trio.sleep(0.003 * round_)
+    async with post.open():
+        await post.settled(told)
+    assert list(dict.fromkeys(hook.taken)) == texts(told)
+
+
+async def test_drain_lets_attempts_end_and_writes_them_down(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        await post.tell(*texts(WINDOW * 4))
+        await until(lambda: len(hook.taken) > 3)
+        with trio.fail_after(5):
+            await dispatcher.drain()
+        count = len(hook.taken)
+        rows = await post.rows()
+        assert [row.status for row in rows].count(DeliveryStatus.SUCCESS) == count
+        assert count < WINDOW * 4
+    assert len(hook.taken) == count
+
+
+async def test_store_outage_delays_outcomes_and_loses_none(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    commit, is_down = post.store.commit, False
+
+    def fail_now(batch: object) -> object:
+        if is_down:
+            raise StoreUnavailable("the disk is full")
+        return commit(batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(post.store, "commit", fail_now)
+    async with post.open():
+        await post.tell(*texts(10))
+        await until(lambda: hook.taken)
+        is_down = True
+        await trio.sleep(0.3)
+        is_down = False
+        rows = await post.settled(10)
+    assert list(dict.fromkeys(hook.taken)) == texts(10)
+    assert {row.status for row in rows} == {DeliveryStatus.SUCCESS}
+
+
+async def test_a_bug_of_ours_stops_one_lane_for_a_while_and_no_other(
+    post: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "CRASHED_S", 0.2)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        render, bugs = dispatcher._render, 1
+
+        async def buggy(events: list[Event]) -> list[bytes]:
+            nonlocal bugs
+            if bugs and any(event.data == {"text": "broken"} for event in events):
+                bugs -= 1
+                raise ZeroDivisionError
+            return await render(events)
+
+        dispatcher._render = buggy  # type: ignore[assignment]
+        await post.tell("broken", name="a")
+        await post.tell("fine", name="b")
+        await until(lambda: hook.taken == ["fine"] and bugs == 0)
+        await until(lambda: hook.taken == ["fine", "broken"])
+
+
+async def test_sweep_finds_what_nobody_told_of(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "SWEEP_S", 0.05)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open():
+        post.writer.on_deliveries = None
+        await post.tell("silent")
+        await until(lambda: hook.taken == ["silent"])
