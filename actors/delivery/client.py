@@ -27,9 +27,11 @@ people: a body that hangs, breaks off or never ends changes nothing, and at most
 from __future__ import annotations
 
 import ssl
+import traceback
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from types import TracebackType
 from typing import Final, Self
 
@@ -114,9 +116,15 @@ class WebhookClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.aclose()
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and how many are kept for later."""
+        idle = sum(connection.is_idle() for connection in self._pool.connections)
+        return len(self._pool.connections) - idle, idle
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, is_live: bool) -> Outcome:
         """Send `body` once; whatever goes wrong is in the outcome. `headers` that frame HTTP are left out."""
@@ -150,7 +158,8 @@ class WebhookClient:
                 return None, _slug(error), b""
             except Exception as error:
                 # A stranger's bytes may find what we and the libraries did not think of; they must not stop the rest.
-                log.exception("webhooks.attempt_broke", host=target.host, kind=type(error).__name__)
+                # No traceback: some ways to print one show the variables, and so the URL and the headers.
+                log.error("webhooks.attempt_broke", host=target.host, kind=type(error).__name__, at=_place(error))
                 return None, "internal_error", b""
         return None, "closed", b""
 
@@ -224,7 +233,7 @@ def _request(
     times = {"pool": timeout_s, "connect": deadline, "read": deadline, "write": deadline}
     try:
         return httpcore2.Request("POST", url, headers=lines, content=body, extensions={"timeout": times})
-    except UnicodeEncodeError:
+    except (TypeError, UnicodeEncodeError):
         raise httpcore2.LocalProtocolError("a header is not ASCII") from None
 
 
@@ -247,6 +256,12 @@ def _verdict(status: int) -> str | None:
     if 200 <= status < 300:
         return None
     return "redirect" if 300 <= status < 400 else f"http_{status}"
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _slug(error: Exception) -> str:

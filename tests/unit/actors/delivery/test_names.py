@@ -1,0 +1,113 @@
+"""DNS that lies, changes, hangs or says two things."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tests.unit.actors.delivery.receivers import (
+    BODY,
+    OK,
+    SHORT_S,
+    answer,
+    opened,
+    serving,
+    to,
+)
+from whatisup.webhooks.refusals import UrlRefused
+from whatisup.webhooks.targets import Policy
+
+pytestmark = pytest.mark.usefixtures("no_socket_is_left")
+
+
+async def test_name_with_public_and_private_addresses_goes_to_what_is_allowed() -> None:
+    async with serving(answer(OK)) as receiver:
+        async with opened(resolver=to("10.0.0.1", "169.254.169.254", "127.0.0.1", "::1")) as client:
+            url = f"http://mixed.example:{receiver.port}/"
+            began = trio.current_time()
+            assert (await client.post(url, {}, BODY, is_live=False)).is_delivered
+            await client.check(url, is_live=False)
+        assert trio.current_time() - began < 1
+    assert b"Host: mixed.example:" in receiver.requests[0][0]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["10.0.0.1"], ["169.254.169.254", "fd00::1"], ["::ffff:10.0.0.1"], ["fe80::1%1"], ["0.0.0.0"]],
+)
+async def test_name_with_private_addresses_only(addresses: list[str]) -> None:
+    async with opened(resolver=to(*addresses)) as client:
+        outcome = await client.post("http://inside.example/", {}, BODY, is_live=False)
+        assert (outcome.status, outcome.error) == (None, "address_refused")
+        with pytest.raises(UrlRefused):
+            await client.check("http://inside.example/", is_live=False)
+
+
+async def test_loopback_is_refused_unless_it_was_opened() -> None:
+    async with serving(answer(OK)) as receiver:
+        async with opened(policy=Policy(allow_http=True), resolver=to("127.0.0.1")) as client:
+            outcome = await client.post(f"http://rebind.example:{receiver.port}/", {}, BODY, is_live=False)
+        assert outcome.error == "address_refused"
+        assert receiver.accepted == 0
+
+
+async def test_answer_that_changes_between_check_and_connect() -> None:
+    """It is asked once for a connection: the second answer is for the next one, and judged again."""
+    answers = [["127.0.0.1"], ["10.0.0.1"], ["127.0.0.1"]]
+    asked: list[str] = []
+
+    async def changing(host: str, port: int) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        asked.append(host)
+        return answers[(len(asked) - 1) % 3]
+
+    async with serving(answer(OK, then="close")) as receiver, opened(resolver=changing) as client:
+        url = f"http://rebind.example:{receiver.port}/"
+        await client.check(url, is_live=False)
+        assert (await client.post(url, {}, BODY, is_live=False)).error == "address_refused"
+        assert (await client.post(url, {}, BODY, is_live=False)).is_delivered
+    assert (len(asked), receiver.accepted) == (3, 1)
+
+
+@pytest.mark.parametrize("error", [OSError("no such name"), ValueError("nonsense"), None])
+async def test_name_without_address(error: Exception | None) -> None:
+    async def fail(host: str, port: int) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        if error is not None:
+            raise error
+        return []
+
+    async with opened(resolver=fail) as client:
+        assert (await client.post("https://gone.example/", {}, BODY, is_live=True)).error == "dns_failed"
+        with pytest.raises(UrlRefused, match="DNS"):
+            await client.check("https://gone.example/", is_live=True)
+
+
+async def test_dns_that_hangs() -> None:
+    async def hang(host: str, port: int) -> list[str]:
+        await trio.sleep_forever()
+        return []
+
+    async with opened(resolver=hang, timeout_s=SHORT_S) as client:
+        outcome = await client.post("https://slow.example/", {}, BODY, is_live=True)
+        assert outcome.error == "dns_failed"
+        assert outcome.duration_ms < 1500
+
+
+async def test_address_that_refuses_leads_to_the_next() -> None:
+    async with serving(answer(OK)) as receiver, opened(resolver=to("127.0.0.2", "127.0.0.1")) as client:
+        assert (await client.post(f"http://two.example:{receiver.port}/", {}, BODY, is_live=False)).is_delivered
+
+
+async def test_system_resolver_finds_localhost_and_not_nonsense() -> None:
+    async with serving(answer(OK)) as receiver, opened() as client:
+        assert (await client.post(f"http://localhost:{receiver.port}/", {}, BODY, is_live=False)).is_delivered
+        assert (await client.post("http://nowhere.invalid/", {}, BODY, is_live=False)).error == "dns_failed"
+
+
+async def test_url_that_is_not_taken_any_more() -> None:
+    async with opened() as client:
+        for url in ("http://example.com/", "https://10.0.0.1/", "nonsense"):
+            assert (await client.post(url, {}, BODY, is_live=True)).error == "url_refused"
+            with pytest.raises(UrlRefused):
+                await client.check(url, is_live=True)
