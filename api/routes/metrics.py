@@ -233,7 +233,7 @@ def _webhooks(stats: DeliveryStats) -> Iterator[Metric]:
 
 def _outcome(slug: str) -> str:
     if slug.startswith("http_"):
-        return f"http_{slug[5:6]}xx" if slug[5:6] in "12345" else "other"
+        return f"http_{slug[5]}xx" if slug[5:6] in frozenset("12345") else "other"
     return slug if slug in _OUTCOMES else "other"
 
 
