@@ -25,8 +25,8 @@ dev-env:
 	@sh .ci/bootstrap dev
 
 .PHONY: run
-run: run-env ## serve on 127.0.0.1:8080 with SQLite under var/
-	@exec $(BIN)/python -m api.cli serve $(ARGS)
+run: run-env ## serve on 127.0.0.1:8080 with SQLite under var/; webhooks may go to loopback
+	@WEBHOOK_ALLOW_PRIVATE_CIDRS="$${WEBHOOK_ALLOW_PRIVATE_CIDRS-127.0.0.0/8,::1/128}" exec $(BIN)/python -m api.cli serve $(ARGS)
 
 .PHONY: demo
 demo: run-env ## the guided tour: one number's life in about two minutes
