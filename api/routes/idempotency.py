@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -56,10 +57,41 @@ async def write_once(
     async with _taking_turns(exchange, key) as is_first:
         found: Claim | Struct | None = None if is_first else await _look(exchange, key)
         if found is None:
-            found = await writer.call(
-                _claim_and_act, _scope(exchange), key, exchange.raw_body, effect, kept, status, lane=lane
-            )
+            found = await _claim_and_write(exchange, key, effect, kept, status, lane)
     return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
+
+
+async def prepare_and_write_once(
+    exchange: Exchange[Any, Any], prepare: Callable[[], Awaitable[Callable[[Tx], Struct]]], status: int
+) -> Answer:
+    """Do a store write that takes something outside the store first: `prepare` does that, and gives the write.
+
+    Of requests with one key that come together only the first prepares. What a crash leaves prepared and not written
+    belongs to nobody.
+
+    Raises:
+        Problem: the key is in use or was used with another body, or whatever `prepare` or its write raised.
+    """
+    key, lane = _key(exchange), _lane(exchange)
+    if key is None:
+        return Answer(await exchange.edge.system.writer.call(await prepare(), lane=lane), status=status)
+    async with _taking_turns(exchange, key):
+        found: Claim | Struct | None = await _look(exchange, key)
+        if found is None:
+            found = await _claim_and_write(exchange, key, await prepare(), unchanged, status, lane)
+    return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
+
+
+async def _claim_and_write(
+    exchange: Exchange[Any, Any],
+    key: str,
+    effect: Callable[[Tx], Struct],
+    kept: Callable[[Any], Struct],
+    status: int,
+    lane: str,
+) -> Claim | Struct:
+    work = partial(_claim_and_act, scope=_scope(exchange), key=key, body=exchange.raw_body)
+    return await exchange.edge.system.writer.call(work, effect, kept, status, lane=lane)
 
 
 @asynccontextmanager
@@ -153,12 +185,13 @@ def _claim(tx: Tx, scope: Scope, key: str, body: bytes) -> Claim:
 
 def _claim_and_act(
     tx: Tx,
-    scope: Scope,
-    key: str,
-    body: bytes,
     effect: Callable[[Tx], Struct],
     kept: Callable[[Any], Struct],
     status: int,
+    *,
+    scope: Scope,
+    key: str,
+    body: bytes,
 ) -> Claim | Struct:
     found = _claim(tx, scope, key, body)
     if not isinstance(found, Fresh):

@@ -10,6 +10,7 @@ each other alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,7 +18,8 @@ import trio
 from msgspec import Struct
 
 from api.routes.endpoint import Access, Answer, Endpoint, Exchange
-from api.routes.sandbox import create_account, find_phone, linked_device, page_of_accounts
+from api.routes.idempotency import act_once
+from api.routes.sandbox import create_account, find_phone, linked_device, note, page_of_accounts
 from api.schemas.people import (
     BurstBody,
     BurstList,
@@ -93,24 +95,28 @@ async def _other(exchange: Exchange[Any, Any]) -> str:
 
 async def send(exchange: Exchange[ContactSends, NoQuery]) -> Answer:
     """Let the person send a message."""
+    return await act_once(exchange, partial(_send, exchange), status=202)
+
+
+async def _send(exchange: Exchange[ContactSends, NoQuery]) -> ContactQueued:
     number, to = await _person(exchange), await _other(exchange)
     said: dict[str, Any] = msgspec.to_builtins(exchange.body.body)
-    return await _queue(exchange, number, control.MessageRequest(to, said))
-
-
-async def _queue(exchange: Exchange[Any, Any], number: str, request: control.MessageRequest) -> Answer:
     with trio.CancelScope(shield=True):
-        queued = await exchange.edge.require_sandbox().send_message(number, request)
-    return Answer(ContactQueued(wa_message_id=queued.id), status=202)
+        queued = await exchange.edge.require_sandbox().send_message(number, control.MessageRequest(to, said))
+    return ContactQueued(wa_message_id=queued.id)
 
 
 async def vote(exchange: Exchange[ContactVotes, NoQuery]) -> Answer:
     """Let the person vote in a poll."""
+    return await act_once(exchange, partial(_vote, exchange), status=202)
+
+
+async def _vote(exchange: Exchange[ContactVotes, NoQuery]) -> ContactQueued:
     number, to = await _person(exchange), await _other(exchange)
     request = control.VoteRequest(to, exchange.body.wa_message_id, exchange.body.options)
     with trio.CancelScope(shield=True):
         queued = await exchange.edge.require_sandbox().vote(number, request)
-    return Answer(ContactQueued(wa_message_id=queued.id), status=202)
+    return ContactQueued(wa_message_id=queued.id)
 
 
 async def read(exchange: Exchange[ContactReads, NoQuery]) -> Answer:
@@ -137,6 +143,7 @@ async def set_network(exchange: Exchange[ContactNetwork, NoQuery]) -> Answer:
     number = await _person(exchange)
     with trio.CancelScope(shield=True):
         account = await exchange.edge.require_sandbox().set_online(number, exchange.body.online)
+        await note(exchange, "sandbox_contact.updated", number, {"online": exchange.body.online})
     return Answer(SandboxContact.of(account))
 
 
@@ -145,6 +152,7 @@ async def set_persona(exchange: Exchange[ContactPersona, NoQuery]) -> Answer:
     number = await _person(exchange)
     with trio.CancelScope(shield=True):
         account = await exchange.edge.require_sandbox().set_persona(number, exchange.body.persona)
+        await note(exchange, "sandbox_contact.updated", number, {"persona": exchange.body.persona})
     return Answer(SandboxContact.of(account))
 
 
@@ -153,18 +161,23 @@ async def change_identity(exchange: Plain) -> Answer:
     number = await _person(exchange)
     with trio.CancelScope(shield=True):
         await exchange.edge.require_sandbox().change_identity(number)
+        await note(exchange, "sandbox_contact.identity_changed", number, {})
     return Answer(status=204)
 
 
 async def burst(exchange: Exchange[ContactBurst, NoQuery]) -> Answer:
     """Let the person send many texts."""
+    return await act_once(exchange, partial(_burst, exchange), status=202)
+
+
+async def _burst(exchange: Exchange[ContactBurst, NoQuery]) -> BurstBody:
     number, to = await _person(exchange), await _other(exchange)
     body = exchange.body
     with trio.CancelScope(shield=True):
         begun = await exchange.edge.require_sandbox().burst(
             number, control.BurstRequest(to, body.count, body.rate, body.text)
         )
-    return Answer(BurstBody.of(begun), status=202)
+    return BurstBody.of(begun)
 
 
 async def bursts(exchange: Plain) -> Answer:
@@ -258,6 +271,7 @@ ENDPOINTS: Final = (
         _ADDRESSED,
         body=ContactSends,
         status=202,
+        takes_idempotency_key=True,
     ),
     _endpoint(
         "POST",
@@ -269,6 +283,7 @@ ENDPOINTS: Final = (
         _ADDRESSED,
         body=ContactVotes,
         status=202,
+        takes_idempotency_key=True,
     ),
     _endpoint(
         "POST",
@@ -320,6 +335,7 @@ ENDPOINTS: Final = (
         _ADDRESSED,
         body=ContactBurst,
         status=202,
+        takes_idempotency_key=True,
     ),
     _endpoint(
         "GET", f"{_CONTACT}/bursts", "list_sandbox_contact_bursts", "List the person's last bursts.", bursts, BurstList

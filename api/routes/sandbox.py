@@ -8,7 +8,7 @@ sandbox runs to its (bounded) end even if the client leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -20,7 +20,7 @@ from actors.messages import RequestQr
 from actors.sandbox import SandboxRefused
 from api.problems import Problem
 from api.routes.endpoint import Access, Answer, Endpoint, Exchange
-from api.routes.idempotency import earlier, write_once
+from api.routes.idempotency import act_once, earlier, prepare_and_write_once
 from api.schemas.replies import FaultBody, FaultList, PhoneBody, PhonePage, ScanBody
 from api.schemas.requests import CreateFault, CreatePhone, NoQuery, Nothing, PageQuery, PhoneAction
 from whatisup import control
@@ -72,7 +72,7 @@ async def create_account(
         for _ in range(DRAWS if wanted is None else 1):
             request = control.AccountRequest(wanted or _draw(exchange), name, exchange.principal.customer_id, persona)
             try:
-                return await _create(exchange, request, render)
+                return await prepare_and_write_once(exchange, partial(_create, exchange, request, render), status=201)
             except _NumberTaken:
                 continue
     raise Problem("phone_exists")
@@ -95,7 +95,7 @@ def _draw(exchange: Exchange[Any, Any]) -> str:
 
 async def _create(
     exchange: Exchange[Any, Any], request: control.AccountRequest, render: Callable[[control.Account], Struct]
-) -> Answer:
+) -> Callable[[Tx], Struct]:
     sandbox = exchange.edge.require_sandbox()
     try:
         account = await sandbox.create_account(
@@ -105,7 +105,7 @@ async def _create(
         if refusal.code == "number_taken":
             raise _NumberTaken from None
         raise
-    return await write_once(exchange, partial(_claim, exchange, account, render), status=201)
+    return partial(_claim, exchange, account, render)
 
 
 def _claim(
@@ -113,7 +113,27 @@ def _claim(
 ) -> Struct:
     if not phones.claim(tx, exchange.principal.customer_id, account.number, tx.now):
         raise _NumberTaken
+    told = {"name": account.name, "persona": account.persona}
+    _append(exchange, "sandbox_phone.created", account.number, told, tx)
     return render(account)
+
+
+async def note(exchange: Exchange[Any, Any], action: str, target_id: str, after: Mapping[str, Any]) -> None:
+    """Write into the audit log what was changed in the sandbox; the change itself has been made."""
+    work = partial(_append, exchange, action, target_id, after)
+    await exchange.edge.system.writer.call(work, lane=exchange.principal.customer_id)
+
+
+def _append(exchange: Exchange[Any, Any], action: str, target_id: str, after: Mapping[str, Any], tx: Tx) -> None:
+    tx.append_audit(
+        customer_id=exchange.principal.customer_id,
+        mode=exchange.principal.mode,
+        origin=exchange.origin,
+        action=action,
+        target_type=action.partition(".")[0],
+        target_id=target_id,
+        after=after,
+    )
 
 
 async def list_phones(exchange: Exchange[Nothing, PageQuery]) -> Answer:
@@ -217,6 +237,10 @@ async def linked_device(exchange: Exchange[Any, Any], instance_id: str) -> tuple
 
 async def arm(exchange: Exchange[CreateFault, NoQuery]) -> Answer:
     """Arm a fault on one phone or on one instance's connections."""
+    return await act_once(exchange, partial(_arm, exchange), status=201)
+
+
+async def _arm(exchange: Exchange[CreateFault, NoQuery]) -> FaultBody:
     body = exchange.body
     if body.instance_id is not None:
         number, device = await linked_device(exchange, body.instance_id)
@@ -232,7 +256,8 @@ async def arm(exchange: Exchange[CreateFault, NoQuery]) -> Answer:
         raise Problem("sandbox_refused", f"at most {MAX_FAULTS} faults may be armed at once; disarm some first")
     with trio.CancelScope(shield=True):
         fault = await exchange.edge.require_sandbox().arm(request)
-    return Answer(_fault_body(fault), status=201)
+        await note(exchange, "sandbox_fault.armed", fault.id, {"name": fault.name, "number": fault.scope.number})
+    return _fault_body(fault)
 
 
 def _fault_body(fault: control.Fault) -> FaultBody:
@@ -265,20 +290,23 @@ async def disarm(exchange: Plain) -> Answer:
     fault_id = exchange.params["fault_id"]
     if not any(fault.id == fault_id for fault in await _own_faults(exchange)):
         raise Problem("fault_not_found")
-    try:
-        await exchange.edge.require_sandbox().disarm(fault_id)
-    except SandboxRefused as refusal:
-        if refusal.code == "unknown_fault":  # it is spent: shown, but no longer armed
-            raise Problem("fault_not_found") from None
-        raise
+    with trio.CancelScope(shield=True):
+        try:
+            await exchange.edge.require_sandbox().disarm(fault_id)
+        except SandboxRefused as refusal:
+            if refusal.code == "unknown_fault":  # it is spent: shown, but no longer armed
+                raise Problem("fault_not_found") from None
+            raise
+        await note(exchange, "sandbox_fault.disarmed", fault_id, {})
     return Answer(status=204)
 
 
 async def disarm_all(exchange: Plain) -> Answer:
     """Disarm every fault on the customer's phones."""
     with trio.CancelScope(shield=True):
-        for number in {fault.scope.number for fault in await _own_faults(exchange)}:
+        for number in {fault.scope.number or "" for fault in await _own_faults(exchange)}:
             await exchange.edge.require_sandbox().disarm_all(number)
+            await note(exchange, "sandbox_fault.disarmed", number, {"number": number})
     return Answer(status=204)
 
 
@@ -351,6 +379,7 @@ ENDPOINTS: Final = (
         reply=FaultBody,
         status=201,
         is_customer_wide=True,
+        takes_idempotency_key=True,
         problems=(*_REFUSED, "instance_not_found"),
     ),
     Endpoint(

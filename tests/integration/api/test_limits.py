@@ -1,0 +1,113 @@
+"""Rate limits as a client sees them: headers, 429, and a look that costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from api.routes.buckets import buckets_for
+from tests.integration.api.front import ORIGIN, Front, Holder, open_front
+from whatisup.store import Mode, RateLimit, Tx, customers
+
+NOW_MS = 1_700_000_000_500
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def narrow(folder: Path, clock: Clock) -> AsyncIterator[Front]:
+    """A front that lets live keys ask three times, then every two seconds; its clocks stand still."""
+    async with open_front(folder, RATE_LIMIT_BURST="3", RATE_LIMIT_PER_S="0.5") as front:
+        front.edge.buckets = buckets_for(front.edge.settings, clock)
+        front.edge.looks = buckets_for(front.edge.settings, clock)
+        front.edge.now = lambda: NOW_MS
+        yield front
+
+
+async def remaining(holder: Holder) -> int:
+    answer = await holder.ask("GET", "/v1/instances")
+    return int(answer.headers["X-RateLimit-Remaining"])
+
+
+async def test_headers_count_down_and_the_last_request_is_refused(narrow: Front, clock: Clock) -> None:
+    live = await narrow.holder(mode=Mode.LIVE)
+    assert [await remaining(live) for _ in range(3)] == [2, 1, 0]
+    answer = await live.ask("GET", "/v1/instances")
+    assert answer.status_code == 429
+    assert (await answer.get_json())["error"]["code"] == "rate_limited"
+    assert answer.headers["Retry-After"] == "2"
+    shown = {name: answer.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")}
+    assert shown == {"Limit": "3", "Remaining": "0", "Reset": "1700000007"}
+    clock.at += 2
+    assert await remaining(live) == 0
+
+
+async def test_errors_carry_the_headers_and_cost_a_token(narrow: Front) -> None:
+    live = await narrow.holder(mode=Mode.LIVE)
+    answer = await live.ask("GET", "/v1/instances/inst_none")
+    assert (answer.status_code, answer.headers["X-RateLimit-Remaining"]) == (404, "2")
+    answer = await live.ask("POST", "/v1/instances", {"wild": 1})
+    assert (answer.status_code, answer.headers["X-RateLimit-Remaining"]) == (422, "1")
+
+
+async def test_what_opens_nothing_costs_nothing_and_shows_no_limit(narrow: Front) -> None:
+    answer = await Holder(narrow.client, "", "zpk_live_" + "a" * 43).ask("GET", "/v1/instances")
+    assert answer.status_code == 401
+    assert "X-RateLimit-Limit" not in answer.headers
+    assert len(narrow.edge.buckets) == 0
+
+
+async def test_a_customers_keys_share_a_bucket_and_others_do_not(narrow: Front) -> None:
+    live = await narrow.holder(mode=Mode.LIVE)
+    another = await narrow.holder(mode=Mode.LIVE, scopes=["instances:read"])
+    bob = await narrow.holder("bob", Mode.LIVE)
+    assert [await remaining(live), await remaining(another), await remaining(bob)] == [2, 1, 2]
+
+
+async def test_looking_at_the_limits_costs_nothing_and_is_bounded(narrow: Front) -> None:
+    live = await narrow.holder(mode=Mode.LIVE)
+    await remaining(live)
+    body = await live.call("GET", "/v1/limits")
+    assert body == {
+        "per_customer": {"limit": 3, "remaining": 2, "reset_at": "2023-11-14T22:13:22.500Z"},
+        "per_channel": None,
+        "per_key": None,
+    }
+    answer = await live.ask("GET", "/v1/limits")
+    assert answer.headers["X-RateLimit-Remaining"] == "2"
+    await live.call("GET", "/v1/limits")
+    assert await live.refused("GET", "/v1/limits") == (429, "rate_limited")
+    assert await remaining(live) == 1
+
+
+async def test_no_limit_shows_null_and_no_headers(narrow: Front) -> None:
+    test = await narrow.holder()
+    answer = await test.ask("GET", "/v1/limits")
+    assert await answer.get_json() == {"per_customer": None, "per_channel": None, "per_key": None}
+    assert "X-RateLimit-Limit" not in answer.headers
+
+
+async def test_a_customers_own_limit_counts_from_the_next_request_on(narrow: Front) -> None:
+    live, test = await narrow.holder(mode=Mode.LIVE), await narrow.holder()
+
+    def widen(tx: Tx) -> None:
+        limits = {Mode.LIVE: RateLimit(100, 10), Mode.TEST: RateLimit(5, 1)}
+        customers.patch(tx, live.customer_id, origin=ORIGIN, rate_limits=limits)
+
+    assert await remaining(live) == 2
+    await narrow.write(widen)
+    assert await remaining(live) > 70
+    assert await remaining(test) == 4
