@@ -54,7 +54,7 @@ def wishes(busy: Busy) -> list[Wish]:
         Wish("one instance", 3, paths),
         Wish("instances", 2, ["/v1/instances?limit=20"]),
         Wish("messages", 2, [f"{path}/messages?limit=20" for path in paths]),
-        Wish("events", 1, ["/v1/events?limit=20"]),
+        Wish("events", 1, ["/v1/events?limit=20&events=message.*"]),
         Wish("send", 2, [f"{path}/messages" for path in paths], bodies),
     ]
 

@@ -77,7 +77,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--instances", type=int, default=defaults.instances, help="default: %(default)s")
     parser.add_argument("--contacts", type=int, default=defaults.contacts, help="per instance (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="fixes everything (default: %(default)s)")
-    parser.add_argument("--within-s", type=float, default=900.0, help="for each database (default: %(default)s)")
+    parser.add_argument("--within-s", type=float, default=1500.0, help="for each database (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="keep logs and databases, also of a run without a fault")
     return parser.parse_args(arguments)
 

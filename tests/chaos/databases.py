@@ -76,7 +76,7 @@ class Sqlite:
 
 
 # Where a full disk shows: not at the first statement of a transaction, but at those that need new pages.
-_GROWING = ("messages", "events", "auth_state", "idempotency")
+_GROWING = ("messages", "events", "auth_state", "idempotency", "webhook_deliveries", "webhook_attempts")
 _FULL = """
 CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$

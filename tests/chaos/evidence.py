@@ -16,6 +16,7 @@ import trio
 from actors.sandbox import SandboxClient
 from api.demo.client import Json, Refused, Unreachable
 from tests.chaos.databases import Unreadable
+from tests.chaos.hooks import unsettled
 from tests.chaos.stage import Stage
 from tests.chaos.traffic import Accepted, Traffic
 from whatisup.control import MAX_PAGE, ReceivedMessage, SentMessage
@@ -119,6 +120,7 @@ def _is_settled(traffic: Traffic) -> bool:
             "SELECT count(*) FROM messages WHERE direction = 'out' AND source = 'api' AND status IN ('queued', 'sent')"
         )[0]
         (ingested,) = query("SELECT count(*) FROM messages WHERE direction = 'in' AND status <> 'undecryptable'")[0]
+        undelivered += unsettled(traffic.stage.database)
     except Unreadable:
         return False
     return bool(waiting == 0 and undelivered == 0 and ingested >= wanted)

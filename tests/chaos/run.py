@@ -6,19 +6,23 @@ Rule: bounded in time, and it stops by itself; a run that cannot finish is count
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from tests.chaos import evidence
+from tests.chaos.hook_verdict import judge_hooks
+from tests.chaos.hooks import collect_hooks
 from tests.chaos.mayhem import Mayhem
 from tests.chaos.plan import Options, Plan, draw
+from tests.chaos.receiver import digest_of
 from tests.chaos.stage import Stage, open_stage
 from tests.chaos.traffic import Traffic
 from tests.chaos.verdict import Verdict, judge
 
-QUIET_S = 120.0
+QUIET_S = 240.0
 SAID_EVERY_S = 10.0
 
 
@@ -49,7 +53,10 @@ async def run(
                 await stage.make_whole()
             is_quiet = await evidence.quiesce(traffic, quiet_s)
             nursery.cancel_scope.cancel()
-        verdict = judge(await evidence.collect(traffic))
+        hooks = await collect_hooks(stage.hooks, stage.database, stage.receiver)
+        found = await evidence.collect(traffic)
+        verdict = judge(found)
+        judge_hooks(verdict, replace(hooks, digests=_digests(found)))
         _add_the_run(verdict, stage, traffic, mayhem)
     if not has_finished:
         verdict.violations.append(f"the traffic was not through after {within_s:g} s")
@@ -57,6 +64,11 @@ async def run(
         verdict.violations.append(f"it was not quiet {quiet_s:g} s after the traffic")
     verdict.facts["time"] = f"{time.monotonic() - begun:.0f} s"
     return verdict
+
+
+def _digests(found: evidence.Evidence) -> Mapping[str, str]:
+    """What the API's log says of each event, to be compared with its webhooks."""
+    return {event["event_id"]: digest_of(event) for events in found.events.values() for event in events}
 
 
 async def _tell(traffic: Traffic, stage: Stage, say: Callable[[str], None]) -> None:
@@ -90,7 +102,8 @@ def heading(plan: Plan) -> str:
     slow = [f"{switch} (from harm {place + 1} on, for two)" for switch, place in plan.slow]
     return (
         f"{options.database}, seed {options.seed}: {options.messages} messages each way, {options.kills} kills, "
-        f"{options.instances} instances with {options.contacts} contacts each; pacing and limits are off\n"
+        f"{options.instances} instances with {options.contacts} contacts each; "
+        "pacing and limits are off, retries of webhooks are quick\n"
         f"switches drawn: {', '.join((*plan.switches, *slow)) or 'none'}"
     )
 
@@ -104,5 +117,9 @@ def table(verdict: Verdict) -> str:
     ]
     lines += [""] + [f"{name:32}{fact}" for name, fact in verdict.facts.items()]
     lines += [""] + [f"VIOLATION  {violation}" for violation in verdict.violations]
-    lines.append("chaos: nothing lost, nothing twice" if not verdict.violations else "chaos: FAILED")
+    lines.append(
+        "chaos: nothing lost, nothing twice but webhooks, every webhook there in order"
+        if not verdict.violations
+        else "chaos: FAILED"
+    )
     return "\n".join(lines)

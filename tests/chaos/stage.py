@@ -1,4 +1,4 @@
-"""The processes of a run: a sandbox, a gateway, a database, and the people who are going to write to each other.
+"""What a run consists of: sandbox, gateway, database, a webhook receiver, and the people who write to each other.
 
 Rule: everything lives in one temporary folder and on loopback, and every process is ended by its own id.
 """
@@ -19,7 +19,9 @@ from api.demo.client import Client
 from api.demo.gateway import HOST, Gateway
 from benchmarks.processes import Sandbox, gateway_for
 from tests.chaos.databases import Database, open_database
+from tests.chaos.hooks import SETTINGS, HookEndpoint, make_endpoints
 from tests.chaos.plan import Chat, Plan
+from tests.chaos.receiver import Receiver, open_receiver
 from tests.e2e.world import Number, World
 from whatisup.control import Switch
 
@@ -33,8 +35,9 @@ UNLIMITED = {
     "CONTACT_CHECKS_PER_MINUTE": "0",
     "NEW_CHATS_PER_DAY": "0",
     "RETRY_RESENDS_PER_MINUTE": "0",
+    "RATE_LIMIT_PER_S_TEST": "0",
 }
-"""Pacing and budgets off: what they hold back cannot be told from what is lost."""
+"""Pacing, budgets and rate limits off: what they hold back cannot be told from what is lost."""
 
 
 class Broken(Exception):
@@ -57,6 +60,8 @@ class Stage:
     plan: Plan
     database: Database
     world: World
+    receiver: Receiver
+    hooks: tuple[HookEndpoint, ...] = ()
     pairs: list[Pair] = field(default_factory=list)
     kills: int = 0
     starts: int = 0
@@ -120,8 +125,9 @@ class Stage:
         return path.read_text().splitlines() if path.exists() else []
 
     async def settle_in(self) -> None:
-        """Pair the instances and make the contacts."""
+        """Make the webhook endpoints, pair the instances and make the contacts."""
         self.world.api = Client(HOST, self.gateway.port, await self.gateway.test_key())
+        self.hooks = await make_endpoints(self.api, self.database, self.receiver)
         instances = await self.world.pair_many(self.plan.options.instances)
         for chat in self.plan.chats:
             contact = await self.api.call("POST", "/v1/sandbox/contacts", {"name": chat.name})
@@ -136,11 +142,11 @@ def _runs(process: trio.Process | None) -> bool:
 async def open_stage(plan: Plan, folder: Path) -> AsyncIterator[Stage]:
     """Start everything, and end it whatever happens."""
     sandbox = Sandbox(folder, options=_words(plan, plan.switches))
-    with open_database(plan.options.database, folder) as database:
+    with open_database(plan.options.database, folder) as database, open_receiver(plan.options.seed) as receiver:
         try:
             ready = await sandbox.start()
             gateway = _gateway(folder, ready, database)
-            stage = Stage(plan, database, World(folder, sandbox, gateway, ready), switches=plan.switches)
+            stage = Stage(plan, database, World(folder, sandbox, gateway, ready), receiver, switches=plan.switches)
             try:
                 await stage.start_gateway()
                 await gateway.wait_ready()
@@ -162,6 +168,7 @@ def _gateway(folder: Path, ready: Mapping[str, str], database: Database) -> Gate
     gateway.settings = {
         **gateway.settings,
         **UNLIMITED,
+        **SETTINGS,
         "DATABASE_URL": database.url,
         "HEARTBEAT_INTERVAL_MS": "1000",
         "WHATISUP_LOG_FORMAT": "json",

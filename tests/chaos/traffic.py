@@ -2,7 +2,7 @@
 
 Rule: within a chat one message after the other, each with its own Idempotency-Key, asked again until the answer is
 definite; so the order in which the API accepted is known. Neither direction runs far ahead of what has arrived, nor of
-the other: each harm is to meet both.
+the other, nor both of the webhooks that tell of it: each harm is to meet all three.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import trio
 from actors.sandbox import SandboxClient
 from api.demo.client import Client, Json, Refused, Unreachable
 from tests.chaos.databases import Unreadable
+from tests.chaos.hooks import unsettled
 from tests.chaos.stage import Pair, Stage
 from whatisup import control
 
 AHEAD = 32
 """How many messages of one chat may be on their way, in each direction."""
+HOOKS_BEHIND = 400
+"""How many webhooks may wait in any run before nobody writes for a while; in a large one it is more."""
 GAUGE_S = 0.2
 DEFINITE_S = 120.0
 MAX_PAUSE_S = 0.5
@@ -48,6 +51,7 @@ class Traffic:
     retried: int = 0
     _waiting: int = 0
     _ingested: int = 0
+    _undelivered: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
 
     # --- how far ------------------------------------------------------------------------------------------------
@@ -68,8 +72,9 @@ class Traffic:
             await self._changed.wait()
 
     async def _room(self, *, outbound: bool) -> None:
-        limit = min(AHEAD * len(self.stage.pairs), self.stage.plan.options.messages // 8)
-        while (self.taken if outbound else self.begun) - self.through > limit:
+        messages = self.stage.plan.options.messages
+        limit, hooks = min(AHEAD * len(self.stage.pairs), messages // 8), max(HOOKS_BEHIND, messages // 5)
+        while (self.taken if outbound else self.begun) - self.through > limit or self._undelivered > hooks:
             await self._changed.wait()
 
     async def watch(self) -> None:
@@ -78,6 +83,7 @@ class Traffic:
         while True:
             try:
                 (self._waiting,) = self.stage.database.query("SELECT count(*) FROM outbox")[0]
+                self._undelivered = unsettled(self.stage.database)
                 found = self.stage.database.query(f"SELECT position, direction FROM messages WHERE position > {newest}")
             except Unreadable:
                 found = []
