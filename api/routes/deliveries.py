@@ -20,7 +20,7 @@ from api.routes.idempotency import write_once
 from api.schemas.replies import EventEnvelope
 from api.schemas.requests import NoQuery, Nothing
 from api.schemas.webhooks import DeliveriesQuery, DeliveryBody, DeliveryPage, DeliveryWithAttempts
-from whatisup.store import Event, Tx, Vault, deliveries, events, webhooks
+from whatisup.store import Event, Tx, Vault, deliveries, events, instances, webhooks
 from whatisup.store.webhook_records import Delivery, DeliveryAttempt
 from whatisup.store.webhook_records import Endpoint as Row
 
@@ -73,7 +73,7 @@ def _read_page(
     exchange: Exchange[Nothing, DeliveriesQuery], conn: Any, vault: Vault
 ) -> tuple[list[Delivery], str | None, Mapping[str, Event]]:
     who, query = exchange.principal, exchange.query
-    if query.instance_id is not None and not who.may_see(query.instance_id):
+    if query.instance_id is not None and not _is_known(who, query.instance_id, conn, vault):
         raise Problem("instance_not_found")
     rows, cursor = deliveries.page(
         conn,
@@ -89,6 +89,13 @@ def _read_page(
         cursor=checked_cursor(query.cursor),
     )
     return rows, cursor, events.by_ids(conn, vault, [row.event_id for row in rows])
+
+
+def _is_known(who: Principal, instance_id: str, conn: Any, vault: Vault) -> bool:
+    """Whether the instance is, or before it was deleted was, the key's to see."""
+    if not who.may_see(instance_id):
+        return False
+    return instances.get(conn, vault, instance_id, who.customer_id, who.mode, with_deleted=True) is not None
 
 
 async def show(exchange: Plain) -> Answer:

@@ -24,7 +24,7 @@ from whatisup.webhooks.signing import MAX_SECRET_CHARS, check_secret
 from whatisup.webhooks.targets import MAX_URL_CHARS
 
 MAX_INSTANCES: Final = 100
-MAX_REPLAYED: Final = 1000
+MAX_REPLAYED: Final = 500
 DAY_S: Final = 86_400
 
 Url: TypeAlias = Annotated[
@@ -156,7 +156,7 @@ class ReplayEvents(Request, frozen=True):
 
     after: Place | None = None
     until: Place | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_REPLAYED, description="At most this many events a call.")] = MAX_REPLAYED
+    limit: Annotated[int, Meta(ge=1, le=MAX_REPLAYED, description="Look at no more events a call.")] = MAX_REPLAYED
 
 
 class DeliveriesQuery(Request, frozen=True):
