@@ -20,7 +20,7 @@ import trio
 from actors.bus import Bus, Subscription
 from api.streams.frames import KEEPALIVE, RETRY, Draw, Frame, Wanted, frames_of
 from api.streams.stream import Ending, Stream
-from api.streams.tail import Piece, Tail, gather
+from api.streams.tail import MAX_BYTES, Piece, Tail, gather
 from api.streams.turns import Turns
 from api.streams.watch import Watch
 from whatisup.errors import CursorExpired, StoreUnavailable
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 PAGE: Final = 200
 CHUNK_BYTES: Final = 64 * 1024
 """What a stream sends at once, unless a single event is larger."""
+TAILS_BYTES: Final = 32 << 20
+"""What the tails of all groups hold together, at most."""
 STALL_S: Final = 10.0
 """How long a reader may take over that."""
 IDLE_READ_S: Final = 60.0
@@ -72,11 +74,14 @@ class _Group:
         """Whether there is something that the stream has not dealt with."""
         return self.tail is not None and not (self.tail.covers(stream.position) and stream.position >= self.tail.head)
 
-    def trim(self) -> None:
-        """Drop what all streams have sent; those that are stuck are not waited for, and read the store later."""
-        if self.tail is not None:
-            covered = (s.position for s in self.streams if not s.is_stuck and self.tail.covers(s.position))
-            self.tail.forget(min(covered, default=self.tail.head))
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the tail may soon drop what a stream has yet to send; one that is stuck reads the store later."""
+        tail = self.tail
+        if tail is None:
+            return False
+        covered = (s.position for s in self.streams if not s.is_stuck and tail.covers(s.position))
+        return tail.is_crowded(min(covered, default=tail.head))
 
 
 class Fanout:
@@ -299,14 +304,13 @@ class Fanout:
             except CursorExpired:  # while the process was stopped, perhaps; its streams find out for themselves
                 group.tail = Tail(await self._database.read(events.latest_position))
             else:
-                group.trim()
-                group.tail.extend(frames, until)
+                group.tail.max_bytes = min(MAX_BYTES, TAILS_BYTES // max(1, len(self._groups)))
+                group.tail.extend(frames, until, trio.current_time())
         self.turns.ask(stream for stream in group.streams if stream.is_waiting)
         return len(frames) == PAGE
 
     async def _wait_for_room(self, group: _Group) -> None:
         """Hold back for a moment when the tail would drop what streams that keep up have yet to send."""
         until = trio.current_time() + ROOM_S
-        while group.tail is not None and group.tail.is_half_full and trio.current_time() < until:
+        while group.is_crowded and trio.current_time() < until:  # noqa: ASYNC110  # many streams move, none says so
             await trio.sleep(ROOM_POLL_S)
-            group.trim()
