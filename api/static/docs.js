@@ -11,7 +11,7 @@ function make(what, attributes = {}, ...inside) {
   const element = document.createElement(tag);
   if (classes.length) element.className = classes.join(" ");
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...inside.flat().filter((one) => one !== null && one !== undefined && one !== ""));
+  element.append(...inside.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== ""));
   return element;
 }
 
@@ -67,11 +67,24 @@ function inner(schema) {
   return variants(whole).flatMap(inner);
 }
 
-function rows(schema, depth = 0) {
+// `marks`: say which fields are required; of what we answer, all are there anyway.
+function rows(schema, marks, depth = 0) {
   const whole = follow(schema);
-  const required = new Set(whole.required || []);
+  const required = new Set(marks ? whole.required || [] : []);
   return make("dl.rows", {}, Object.entries(whole.properties || {}).map(([name, field]) =>
-    row(name, field, required.has(name), whole.required !== undefined && depth >= 0, depth)));
+    row(name, field, required.has(name), marks, depth)));
+}
+
+function parameter(one) {
+  const example = one.in === "header" && one.example ? ` Example: \`${one.example}\`` : "";
+  return row(one.name, { ...one.schema, description: `${one.description || ""}${example}` }, one.required && one.in === "query", false, 0);
+}
+
+// A variant goes by the word that chooses it; anything else by its name.
+function titleOf(name, schema) {
+  const tag = schema.properties.type && (schema.properties.type.const ?? (schema.properties.type.enum || [])[0]);
+  const isTagged = tag !== undefined && name.endsWith("Body");
+  return [isTagged ? make("code", {}, tag) : name || "fields", schema.description ? make("span.why", {}, prose(` ${schema.description.split("\n")[0]}`)) : ""];
 }
 
 function describe(schema) {
@@ -83,14 +96,12 @@ function row(name, schema, isRequired, marks, depth) {
   const deep = depth < DEPTH ? inner(schema).filter(([, one]) => Object.keys(one.properties).length) : [];
   const unset = schema.default !== undefined && schema.default !== null && JSON.stringify(schema.default) !== "{}";
   return make("div.row", {},
-    make("dt", {}, make("span.name", {}, name), isRequired && marks && row.marksRequired ? make("span.must", {}, "required") : null,
+    make("dt", {}, make("span.name", {}, name), isRequired ? make("span.must", {}, "required") : null,
       make("span.type", {}, typeOf(schema))),
     make("dd", {},
       make("p.say", {}, prose(describe(schema)), unset ? prose(` Default: \`${JSON.stringify(schema.default)}\`.`) : ""),
-      deep.map(([title, one]) => make("details.deep", {}, make("summary", {}, title || "fields"), rows(one, depth + 1)))));
+      deep.map(([title, one]) => make("details.deep", {}, make("summary", {}, deep.length > 1 ? titleOf(title, one) : "its fields"), rows(one, marks, depth + 1)))));
 }
-row.marksRequired = true;
-
 // ---- samples ----
 
 function sample(text) {
@@ -145,23 +156,28 @@ function curl(verb, path, operation, body) {
 // ---- operations ----
 
 function operation(path, verb, described) {
+  const codes = Object.keys(codesOf(described.responses));
+  const words = [verb, path, described.operationId, described.summary, ...codes].join(" ").toLowerCase();
+  const head = [make(`span.verb.${verb.toUpperCase()}`, {}, verb.toUpperCase()), make("span.path", {}, path),
+    make("span.say", {}, prose(described.summary))];
+  return item("item", described.operationId, words, head, () => details(path, verb, described));
+}
+
+function details(path, verb, described) {
   const parts = [make("p.meta", {}, access(described))];
   for (const [place, title] of [["path", "In the path"], ["query", "Query"], ["header", "Headers"]]) {
     const named = (described.parameters || []).map(follow).filter((one) => one.in === place);
-    if (named.length) parts.push(make("h3", {}, title), make("dl.rows", {}, named.map((one) =>
-      row(one.name, { ...one.schema, description: one.description }, one.required && place !== "path", true, 0))));
+    if (named.length) parts.push(make("h3", {}, title), make("dl.rows", {}, named.map((one) => parameter(one))));
   }
   const content = described.requestBody && described.requestBody.content["application/json"];
+  if (content) parts.push(make("h3", {}, described.requestBody.required ? "Body" : "Body, optional"), rows(content.schema, true));
   const bodies = content ? samplesOf(content) : { "": undefined };
-  if (content) parts.push(make("h3", {}, described.requestBody.required ? "Body" : "Body, optional"), rows(content.schema));
-  parts.push(make("h3", {}, "Try it"), choice(Object.fromEntries(Object.entries(bodies).map(([name, body]) => [name, curl(verb, path, described, body)]))));
+  const lines = Object.entries(bodies).map(([name, body]) => [name, curl(verb, path, described, body)]);
+  parts.push(make("h3", {}, "Try it"), choice(Object.fromEntries(lines)));
   for (const [status, response] of Object.entries(described.responses)) {
-    if (Number(status) < 400) parts.push(...success(status, response));
+    if (Number(status) < 400) parts.push(success(status, response));
   }
-  parts.push(make("h3", {}, "Errors"), errors(described.responses));
-  const words = [verb, path, described.operationId, described.summary, ...Object.keys(codesOf(described.responses))].join(" ").toLowerCase();
-  return item("item", described.operationId, words, [
-    make(`span.verb.${verb.toUpperCase()}`, {}, verb.toUpperCase()), make("span.path", {}, path), make("span.say", {}, prose(described.summary))], parts);
+  return [parts, make("h3", {}, "Errors"), errors(described.responses)];
 }
 
 function access(described) {
@@ -182,9 +198,7 @@ function success(status, response) {
   const described = content["application/json"];
   if (described && described.schema.$ref) {
     parts.push(choice(Object.fromEntries(Object.entries(samplesOf(described)).map(([name, value]) => [name, json(value)]))));
-    row.marksRequired = false;
-    parts.push(make("details.deep", {}, make("summary", {}, `${refName(described.schema)}: its fields`), rows(described.schema)));
-    row.marksRequired = true;
+    parts.push(make("details.deep", {}, make("summary", {}, `${refName(described.schema)}: its fields`), rows(described.schema, false)));
   }
   const others = Object.entries(content).filter(([type]) => type !== "application/json");
   if (others.length) parts.push(make("dl.rows", {}, others.map(([type, one]) => make("div.row", {}, make("dt", {}, make("span.name", {}, type)), make("dd", {}, prose(one.schema.description))))));
@@ -236,13 +250,13 @@ function events() {
     const payload = content.schema.allOf[1].properties.data.anyOf[0];
     return item("item.event", `event-${name}`, `event ${name} ${post.summary}`.toLowerCase(),
       [make("span.path", {}, name), make("span.say", {}, prose(post.summary))],
-      () => [make("h3", {}, "In data"), rows(payload), make("h3", {}, "The whole event"), sample(json(content.example))]);
+      () => [make("h3", {}, "In data"), rows(payload, false), make("h3", {}, "The whole event"), sample(json(content.example))]);
   });
   const headers = Object.values(doc.components.parameters || {});
   return [
     section("Every event", "The same envelope in pages, in the stream and in webhooks; what is in its `data` depends on the event.", entries),
     headers.length ? section("A delivery", "What a webhook's request carries beside the event. Answer with any 2xx within the time limit.",
-      make("dl.rows", {}, headers.map((one) => row(one.name, { ...one.schema, description: one.description }, false, false, 0)))) : null,
+      make("dl.rows", {}, headers.map(parameter))) : null,
   ];
 }
 
@@ -275,10 +289,9 @@ function filter(text) {
 
 function openTarget() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target && target.tagName === "DETAILS") {
-    target.open = true;
-    setTimeout(() => target.scrollIntoView(), 0);
-  }
+  if (!target) return;
+  if (target.tagName === "DETAILS") target.open = true;
+  setTimeout(() => target.scrollIntoView(), 0);
 }
 
 async function start() {
