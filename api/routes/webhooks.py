@@ -301,7 +301,7 @@ def _position(exchange: Exchange[Any, Any], conn: Any, vault: Vault, field: str,
     try:
         return events.position_at(conn, vault, customer_id=who.customer_id, mode=who.mode, at=unix_ms(place))
     except ValueError as error:
-        raise Problem("validation_failed", f"`{field}` is wrong: {error}", field=field) from None
+        raise Problem("validation_failed", f"`{field}` is no time: {error}", field=field) from None
 
 
 def _replay(exchange: Exchange[ReplayEvents, NoQuery], after: int, until: int, tx: Tx) -> ReplayBody:
@@ -437,6 +437,6 @@ ENDPOINTS: Final = (
         reply=ReplayBody,
         status=202,
         takes_idempotency_key=True,
-        problems=(_NOT_FOUND, "webhook_disabled", "bad_cursor"),
+        problems=(_NOT_FOUND, "webhook_disabled", "bad_cursor", "cursor_expired"),
     ),
 )

@@ -555,6 +555,15 @@ async def test_wrong_replay_is_refused(front: Front, body: Json, expected: tuple
     assert await alice.refused("POST", f"{PATH}/{made['id']}/replay", body) == expected
 
 
+async def test_replay_from_below_the_floor_of_the_log_is_refused(front: Front) -> None:
+    alice = await front.holder()
+    await append(front, await alice.create(), *[STATUS] * 3)
+    made = await make(alice)
+    await front.write(lambda tx: tx.conn.exec_driver_sql("UPDATE log_head SET floor = 2"))
+    assert await alice.refused("POST", f"{PATH}/{made['id']}/replay", {"after": "1"}) == (410, "cursor_expired")
+    assert await replayed(alice, made["id"], after="2") == [1]
+
+
 async def test_replay_takes_no_event_of_somebody_else(front: Front) -> None:
     alice, bob = await front.holder("alice"), await front.holder("bob")
     (theirs,) = await append(front, await bob.create(), STATUS)
