@@ -44,7 +44,7 @@ def test_demo_holds_every_scene_and_leaves_no_process(tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count("\n  ok") + ran.stdout.count("  ok  ") >= 9
+    assert ran.stdout.count("\n  ok") + ran.stdout.count("  ok  ") >= 10
     assert "\x1b" not in ran.stdout
     assert processes_in(tmp_path) == []
     assert list(tmp_path.glob("whatisup-demo-*")) == []

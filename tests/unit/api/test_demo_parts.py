@@ -212,6 +212,7 @@ def test_scenes_cover_what_the_tour_promises() -> None:
         "create",
         "qr",
         "conversation",
+        "webhooks",
         "drop",
         "half-open",
         "stream-503",
