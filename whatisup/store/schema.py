@@ -40,27 +40,34 @@ def bring_up(backend: Backend, vault: Vault) -> None:
 
 def _is_ready(connection: Connection, vault: Vault) -> bool:
     """Whether the schema is at its head and the canary opens; raises where we must keep our hands off."""
-    revision = _revision(connection)
-    if revision is None:
-        return False
-    if revision not in REVISIONS:
-        raise SchemaTooNew(
-            f"the store's schema is of revision {revision}, which this release does not know: upgrade it"
-        )
-    is_sealed = _check_seals(connection, vault)
-    return revision == HEAD and is_sealed
+    found = revision(connection)
+    return found is not None and check_seals(connection, vault) and found == HEAD
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """The store's schema, one of `REVISIONS`; None where there are no tables yet.
+
+    Raises:
+        SchemaTooNew: a newer release has upgraded it.
+        StoreError: the tables are not ours.
+    """
     tables = inspect(connection).get_table_names()
-    if "alembic_version" in tables:
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if tables:
+    if tables and "alembic_version" not in tables:
         raise StoreError("the database holds tables that are not ours: give the gateway one of its own")
-    return None
+    found = None
+    if tables:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if found is not None and found not in REVISIONS:
+        raise SchemaTooNew(f"the store's schema is of revision {found}, which this release does not know: upgrade it")
+    return found
 
 
-def _check_seals(connection: Connection, vault: Vault) -> bool:
+def check_seals(connection: Connection, vault: Vault) -> bool:
+    """Whether the store has its canary, and it opens.
+
+    Raises:
+        SecretsError: no configured key opens the store, or the pepper is another one.
+    """
     row = connection.execute(select(canary)).one_or_none()
     if row is None:
         return False

@@ -77,7 +77,7 @@ class _Retry(Exception):
     """The transaction did not happen and may be tried again."""
 
 
-def _open_backend(location: Location, *, readers: int) -> Backend:
+def open_backend(location: Location, *, readers: int) -> Backend:
     """Choose the backend of a location; PostgreSQL's driver is imported only when it is used."""
     if isinstance(location, SqliteFile):
         from whatisup.store.sqlite import SqliteBackend
@@ -125,7 +125,7 @@ class Store:
             StoreUnavailable: the database cannot be reached.
             SettingsError: the URL is none of ours.
         """
-        backend = _open_backend(locate(url), readers=readers)
+        backend = open_backend(locate(url), readers=readers)
         try:
             vault = Vault(secrets, entropy)
             schema.bring_up(backend, vault)
