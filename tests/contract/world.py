@@ -6,7 +6,7 @@ Rule: what the run may destroy is there several times over, and the key that it 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,7 @@ class World:
     names: Mapping[str, Sequence[str]]
     spare: Mapping[str, Sequence[str]]
     protected: Mapping[str, str]
+    restart: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -62,7 +63,14 @@ async def open_world(folder: Path, **settings: str) -> AsyncIterator[World]:
             key = await gateway.test_key()
             api, admin = Client(HOST, gateway.port, key), Client(HOST, gateway.port, ADMIN_KEY)
             names, spare, protected = await _fill(api, admin, receiver)
-            yield World(f"http://{HOST}:{gateway.port}", receiver, key, gateway.log, names, spare, protected)
+
+            async def restart() -> None:
+                await gateway.kill()
+                await gateway.start()
+                await gateway.wait_ready()
+
+            url = f"http://{HOST}:{gateway.port}"
+            yield World(url, receiver, key, gateway.log, names, spare, protected, restart)
         finally:
             await gateway.stop()
         nursery.cancel_scope.cancel()
