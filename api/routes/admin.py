@@ -123,6 +123,7 @@ async def revoke_key(exchange: Plain) -> Answer:
     """Make a customer's key useless from now on."""
     customer = await _find(exchange)
     await exchange.edge.system.writer.call(partial(_revoke_key, exchange, customer.id), lane=ADMIN)
+    exchange.edge.streams.end_key(exchange.params["key_id"])
     return Answer(status=204)
 
 

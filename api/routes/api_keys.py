@@ -85,6 +85,7 @@ async def list_(exchange: Exchange[Nothing, PageQuery]) -> Answer:
 async def revoke(exchange: Plain) -> Answer:
     """Make a key useless from now on, be it the asking one; one that was revoked before stays so."""
     await exchange.edge.system.writer.call(partial(_revoke, exchange), lane=exchange.principal.customer_id)
+    exchange.edge.streams.end_key(exchange.params["key_id"])
     return Answer(status=204)
 
 

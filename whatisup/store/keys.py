@@ -118,11 +118,9 @@ def mint(
     )
 
 
-_BY_TAIL = (
-    select(api_keys, customers.c.rate_limits)
-    .join(customers, customers.c.id == api_keys.c.customer_id)
-    .where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
-)
+_WITH_LIMITS = select(api_keys, customers.c.rate_limits).join(customers, customers.c.id == api_keys.c.customer_id)
+_BY_TAIL = _WITH_LIMITS.where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
+_BY_ID = _WITH_LIMITS.where(api_keys.c.id == bindparam("key"))
 
 
 def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKey | KeyRefusal:
@@ -134,6 +132,16 @@ def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKe
     row = conn.execute(_BY_TAIL, {"tail_hmac": vault.hash_key_tail(tail)}).one_or_none()
     if row is None or row.mode != mode:
         return KeyRefusal.INVALID
+    return _admitted(row, now)
+
+
+def admit(conn: Connection, _vault: Vault | None, key_id: str, now: int) -> ApiKey | KeyRefusal:
+    """Let a key in by its name, for whoever has shown otherwise that it may use it."""
+    row = conn.execute(_BY_ID, {"key": key_id}).one_or_none()
+    return KeyRefusal.INVALID if row is None else _admitted(row, now)
+
+
+def _admitted(row: Row[Any], now: int) -> ApiKey | KeyRefusal:
     key = _from_row(row)
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         return KeyRefusal.EXPIRED

@@ -48,12 +48,7 @@ def authenticate(conn: Connection, vault: Vault, token: str, now: int) -> ApiKey
     if isinstance(opened, KeyRefusal):
         return opened
     key_id, ends_at = opened
-    key = keys.get(conn, vault, key_id)
-    if key is None:
-        return KeyRefusal.INVALID
-    if key.revoked_at is not None or min(ends_at, key.expires_at or ends_at) <= now:
-        return KeyRefusal.EXPIRED
-    return key
+    return KeyRefusal.EXPIRED if ends_at <= now else keys.admit(conn, vault, key_id, now)
 
 
 def _opened(vault: Vault, token: str) -> tuple[str, int] | KeyRefusal:

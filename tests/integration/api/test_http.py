@@ -75,8 +75,10 @@ class Stream:
         self.text = b""
         self.is_over = False
 
-    async def open(self, holder: Holder, query: str = "", **headers: str) -> Stream:
-        fields = [("Host", "localhost"), ("Authorization", f"Bearer {holder.key}"), *headers.items()]
+    async def open(self, holder: Holder | None, query: str = "", **headers: str) -> Stream:
+        fields = [("Host", "localhost"), *headers.items()]
+        if holder is not None:
+            fields.append(("Authorization", f"Bearer {holder.key}"))
         request = h11.Request(method="GET", target=f"/v1/events{query}", headers=fields)
         await self.connection.send_all((self.http.send(request) or b"") + (self.http.send(h11.EndOfMessage()) or b""))
         while not self.status:
