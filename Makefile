@@ -51,7 +51,7 @@ fmt: dev-env ## format, and apply the lint fixes that are safe
 	@$(BIN)/python -m ruff format $(CODE)
 
 .PHONY: bench
-bench: dev-env ## memory, CPU and resume times of 1, 50 and 200 instances; what messages cost
+bench: dev-env ## what instances, messages, webhooks, requests and event streams cost; under ten minutes
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: chaos

@@ -78,7 +78,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--busy", type=_sizes, default=(1, 50), help="busy instances that messages are measured with")
     parser.add_argument("--only", choices=("sizes", "messages", *PARTS), help="measure one part alone")
     parser.add_argument("--edge", type=int, default=SIZE, help="instances that webhooks, api and sse are measured with")
-    parser.add_argument("--idle-s", type=float, default=25.0, help="length of the idle window, seconds")
+    parser.add_argument("--idle-s", type=float, default=20.0, help="length of the idle window, seconds")
     parser.add_argument("--profile", action="store_true", help="show what an instance's memory consists of")
     return parser.parse_args(arguments)
 

@@ -43,7 +43,7 @@ def _count(
     taken = Counter(hit.event_id for hit in hits if hit.is_taken)
     what = f"webhooks, {endpoint.name} {','.join(endpoint.patterns)}"
     verdict.count(f"{what}: rows", wanted, (row.event_id for row in rows))
-    verdict.count("  events that the receiver took", wanted, list(taken))
+    verdict.count(f"  events taken at {endpoint.name}", wanted, list(taken))
     verdict.forbid(f"{what}: tried, though filtered out", sorted({hit.event_id for hit in hits} - set(wanted)))
     again = sum(taken.values()) - len(taken)
     replies = ", ".join(f"{count} x {reply}" for reply, count in Counter(hit.reply for hit in hits).most_common())
@@ -83,9 +83,13 @@ def _check_order(
 
 
 def overtakers_of(order: Sequence[str], hits: Iterable[Hit], late: set[str]) -> list[str]:
-    """The events that were tried while one before them was neither taken nor late, in the order of their first try."""
+    """The events that were tried while one before them was neither taken nor late, in the order of their first try.
+
+    Nobody waits for what was never taken at all: that is another fault.
+    """
+    hits = list(hits)
     place = {one: index for index, one in enumerate(order)}
-    taken = set(late)
+    taken = late | (set(order) - {hit.event_id for hit in hits if hit.is_taken})
     first = 0
     """The place of the first event that has not been taken yet."""
     found: dict[str, None] = {}

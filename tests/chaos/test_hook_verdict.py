@@ -92,12 +92,12 @@ LATE = {"is_late": True, "attempt_count": 4, "attempts": 4, "failures": 3}
 @pytest.mark.parametrize(
     ("harm", "violation"),
     [
-        (with_hits(without("relaxed", 4)), "events that the receiver took: missing: 1: evt_4"),
+        (with_hits(without("relaxed", 4)), "events taken at relaxed: missing: 1: evt_4"),
         (
             with_hits(lambda hits: [*without("relaxed", 4)(hits), hit("relaxed", 4, Reply.HANG)]),
-            "took: missing: 1: evt_4",
+            "taken at relaxed: missing: 1: evt_4",
         ),
-        (with_hits(lambda hits: [*hits, hit("relaxed", 9)]), "events that the receiver took: never sent by anybody: 1"),
+        (with_hits(lambda hits: [*hits, hit("relaxed", 9)]), "events taken at relaxed: never sent by anybody: 1"),
         (with_hits(lambda hits: [*hits, hit("strict", 2)]), "tried, though filtered out: 1: evt_2"),
         (with_hits(lambda hits: [*hits, hit("relaxed", 0)]), "tried, though filtered out: 1: evt_0"),
         (
@@ -155,6 +155,7 @@ def test_overtakers_of_sees_a_try_that_was_too_early_and_no_repetition() -> None
     assert seen((2, True), (1, True), (2, True), (3, True)) == ["evt_2"]
     assert seen((1, True), (3, False), (2, True), (3, True)) == ["evt_3"]
     assert seen((1, False), (2, True), (3, True), (1, True), late="evt_1") == []
+    assert seen((1, False), (3, True), (2, True)) == ["evt_3"]
     assert seen((1, False), (3, True), (2, True), (1, True), late="evt_1") == ["evt_3"]
 
 
