@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
@@ -33,6 +33,8 @@ ADDRESS_TIMEOUT_S: Final = 2.0
 READ_BYTES: Final = 4096
 # All that one answer may have, with its headers and the chunks around its body; below the 100 KiB that h11 would hold.
 MAX_ANSWER_BYTES: Final = 96 * 1024
+
+_BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
 
 class DnsFailed(httpcore2.ConnectError):
@@ -128,12 +130,15 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class GuardedStream(httpcore2.AsyncNetworkStream):
-    """A connection that gives no more than an answer's worth of bytes for each request, in portions."""
+    """A connection that gives no more than an answer's worth of bytes for each request, in portions.
+
+    What is written waits for the first read and goes out in one piece: the library writes headers and body apart.
+    """
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         self._stream = stream
+        self._outgoing = bytearray()
         self._requests = 0
-        self._is_writing = False
         self._received = 0
         self._hurry = math.inf
 
@@ -146,12 +151,20 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         """Let what is still read for this request end at `deadline`, if not earlier."""
         self._hurry = deadline
 
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Have `buffer` sent by the next read; the first write after a read begins a new request."""
+        if not self._outgoing:
+            self._received, self._hurry = 0, math.inf
+            self._requests += 1
+        self._outgoing += buffer
+
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return some bytes; the end is an error, of which nobody here needs to know whether it was a proper one.
 
-        Raises `AnswerTooLarge`, `StaleConnection`, and the library's ReadError and ReadTimeout.
+        Raises `AnswerTooLarge`, `StaleConnection`, and the library's ReadError, ReadTimeout and WriteTimeout.
         """
-        self._is_writing = False
+        if self._outgoing:
+            await self._send(timeout)
         if self._received >= MAX_ANSWER_BYTES:
             raise AnswerTooLarge
         data = await self._receive(min(max_bytes, READ_BYTES), timeout)
@@ -160,20 +173,21 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         self._received += len(data)
         return data
 
-    async def _receive(self, max_bytes: int, deadline: float | None) -> bytes:
-        try:
-            with _errors(httpcore2.ReadTimeout, httpcore2.ReadError), _until(deadline, self._hurry):
-                return bytes(await self._stream.receive_some(max_bytes))
-        except httpcore2.ReadError:
-            return b""
+    async def _send(self, deadline: float | None) -> None:
+        """Send what waits; a receiver that takes no more may still have answered, so that is left to the read."""
+        outgoing, self._outgoing = self._outgoing, bytearray()
+        with _until(deadline) as scope, suppress(*_BROKEN):
+            await self._stream.send_all(outgoing)
+        if scope.cancelled_caught:
+            raise httpcore2.WriteTimeout
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of `buffer`; the first write after a read begins a new request."""
-        if not self._is_writing:
-            self._is_writing, self._received, self._hurry = True, 0, math.inf
-            self._requests += 1
-        with _errors(httpcore2.WriteTimeout, httpcore2.WriteError), _until(timeout):
-            await self._stream.send_all(buffer)
+    async def _receive(self, max_bytes: int, deadline: float | None) -> bytes:
+        data = b""
+        with _until(deadline, self._hurry) as scope, suppress(*_BROKEN):
+            data = bytes(await self._stream.receive_some(max_bytes))
+        if scope.cancelled_caught:
+            raise httpcore2.ReadTimeout
+        return data
 
     async def aclose(self) -> None:
         """Close the socket at once; no farewell, which a peer could let us wait for."""
@@ -187,11 +201,16 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
             raise TlsFailed("TLS inside TLS")
         inside = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
         try:
-            with _errors(httpcore2.ConnectTimeout, TlsFailed), _until(timeout):
+            with _until(timeout) as scope:
                 await inside.do_handshake()
-        except BaseException:
+        except BaseException as error:
             await trio.aclose_forcefully(self._stream)
+            if isinstance(error, _BROKEN):
+                raise TlsFailed(server_hostname) from error
             raise
+        if scope.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise httpcore2.ConnectTimeout
         return GuardedStream(inside)
 
     def get_extra_info(self, info: str) -> Any:
@@ -203,20 +222,13 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
 
 
 async def _connect(address: Address, port: int, deadline: float) -> GuardedStream:
-    with _errors(httpcore2.ConnectTimeout, httpcore2.ConnectError), _until(deadline):
-        return GuardedStream(await trio.open_tcp_stream(str(address), port))
+    with _until(deadline):
+        try:
+            return GuardedStream(await trio.open_tcp_stream(str(address), port))
+        except _BROKEN as error:
+            raise httpcore2.ConnectError from error
+    raise httpcore2.ConnectTimeout
 
 
-def _until(deadline: float | None, *others: float) -> AbstractContextManager[trio.CancelScope]:
-    return trio.fail_at(min(math.inf if deadline is None else deadline, *others, math.inf))
-
-
-@contextmanager
-def _errors(too_slow: type[Exception], broken: type[Exception]) -> Iterator[None]:
-    """Translate Trio's errors to the library's classes, which `WebhookClient` and the pool understand."""
-    try:
-        yield
-    except trio.TooSlowError as error:
-        raise too_slow from error
-    except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError) as error:
-        raise broken from error
+def _until(deadline: float | None, other: float = math.inf) -> trio.CancelScope:
+    return trio.CancelScope(deadline=other if deadline is None else min(deadline, other))

@@ -60,9 +60,11 @@ class Receiver:
 
 
 @asynccontextmanager
-async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+async def serving(
+    script: Script, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1"
+) -> AsyncIterator[Receiver]:
     """Run `script` for every connection; it may fail as connections do."""
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    [listener] = await trio.open_tcp_listeners(0, host=host)
     receiver = Receiver(listener.socket.getsockname()[1])
 
     async def accept(stream: Stream) -> None:

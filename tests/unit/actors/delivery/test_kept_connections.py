@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
 import actors.delivery.client as client_module
+import actors.delivery.net as net_module
 from actors.delivery.client import DRAINED_BYTES, Outcome, WebhookClient
 from tests.unit.actors.delivery.receivers import (
     BODY,
@@ -119,3 +122,35 @@ async def test_cancelled_attempts_leave_nothing_behind() -> None:
             await cancelled_after(steps, client, url)
             assert client.connections[0] == 0
         assert (await client.post(url, {}, BODY, is_live=False)).is_delivered
+
+
+async def test_attempt_that_is_cancelled_as_it_connects_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between connecting and sending the library would keep it, in use for good."""
+    scope, connect = trio.CancelScope(), net_module._connect
+
+    async def connect_too_late(*args: Any) -> Any:
+        stream = await connect(*args)
+        scope.cancel()
+        return stream
+
+    monkeypatch.setattr(net_module, "_connect", connect_too_late)
+    async with serving(answer(OK)) as receiver, opened() as client:
+        with scope:
+            await client.post(receiver.url, {}, BODY, is_live=False)
+        assert scope.cancelled_caught
+        assert client.connections == (0, 0)
+
+
+async def test_haste_over_a_body_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "BODY_TIMEOUT_S", 0.05)
+
+    async def script(receiver: Receiver, stream: Stream) -> None:
+        while await receiver.read_request(stream):
+            await trio.sleep(0.1)
+            await stream.send_all(OK)
+
+    async with serving(script) as receiver, opened() as client:
+        for _ in range(2):
+            outcome = await client.post(receiver.url, {}, BODY, is_live=False)
+            assert (outcome.status, outcome.error) == (200, None)
+    assert receiver.accepted == 1

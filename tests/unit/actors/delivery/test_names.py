@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 import trio
 
+import actors.delivery.net as net_module
 from tests.unit.actors.delivery.receivers import (
     BODY,
     OK,
@@ -92,6 +96,28 @@ async def test_dns_that_hangs() -> None:
         outcome = await client.post("https://slow.example/", {}, BODY, is_live=True)
         assert outcome.error == "dns_failed"
         assert outcome.duration_ms < 1500
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.3"])
+async def test_connection_goes_to_the_address_that_was_judged(host: str) -> None:
+    async with serving(answer(OK), host=host) as receiver, opened(resolver=to(host)) as client:
+        assert (await client.post(f"http://there.example:{receiver.port}/", {}, BODY, is_live=False)).is_delivered
+
+
+async def test_address_that_takes_no_connection_leads_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue of connections is full, so that it says neither yes nor no."""
+    monkeypatch.setattr(net_module, "ADDRESS_TIMEOUT_S", 0.2)
+    async with serving(answer(OK)) as receiver, opened(resolver=to("127.0.0.2", "127.0.0.1")) as client:
+        with socket.socket() as deaf, ExitStack() as fillers:
+            deaf.bind(("127.0.0.2", receiver.port))
+            deaf.listen(0)
+            for _ in range(4):
+                filler = fillers.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.2", receiver.port))
+            outcome = await client.post(f"http://two.example:{receiver.port}/", {}, BODY, is_live=False)
+    assert outcome.is_delivered
+    assert 200 <= outcome.duration_ms < 2000
 
 
 async def test_address_that_refuses_leads_to_the_next() -> None:
