@@ -91,3 +91,10 @@ def failed(
     end = DeliveryStatus.FAILED if again_at is None else DeliveryStatus.RETRYING
     error = "timeout" if status is None else f"http_{status}"
     return Attempt(due, at, 40, status, error, b"no", end, again_at, late)
+
+
+def beside(world: World) -> Hooks:
+    """The same world with endpoints in it."""
+    hooks = Hooks.__new__(Hooks)
+    hooks.store, hooks.customer, hooks.instance = world.store, world.customer, world.instance
+    return hooks

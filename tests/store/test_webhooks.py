@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 
-from tests.store.hooks import SECRET, Hooks
+from tests.store.hooks import SECRET, Hooks, arrived
 from tests.store.world import NOW, ORIGIN, make_customer, read_events, told
 from whatisup.errors import BadCursor, SealBroken, StoreError, TooManyEndpoints
 from whatisup.store import DisabledReason, Endpoint, EndpointChanges, Mode, Ordering, Store, tables, webhooks
@@ -243,6 +244,18 @@ def test_secret_put_back_as_the_previous_one_does_not_open(hooks: Hooks) -> None
     )
     with pytest.raises(SealBroken):
         hooks.receiver(made)
+
+
+def test_nothing_secret_of_webhooks_is_in_the_files(sqlite_store: Store, sqlite_path: Path) -> None:
+    hooks = Hooks(sqlite_store)
+    made = hooks.endpoint(headers={"X-A": "needle-header"})
+    rotation = {"secret": "needle-second", "has_custom_secret": True, "overlap_ms": DAY_MS}
+    hooks.store.call(lambda tx: webhooks.rotate_secret(tx, made.id, **rotation, **hooks.me))
+    hooks.write(told("needle-event"))
+    hooks.settle(arrived(hooks.due(made)[0], response=b"needle-response"))
+    stored = b"".join(file.read_bytes() for file in sqlite_path.parent.iterdir())
+    assert made.id.encode() in stored, "ids are not secret, so this is the right file"
+    assert b"needle" not in stored
 
 
 # --- the revision ---------------------------------------------------------------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
 from actors.writer import Writer
+from tests.store.hooks import beside
 from tests.store.world import CONNECTED, World, told
 from whatisup.errors import Fenced, StoreError
 from whatisup.lifecycle import State
-from whatisup.store import Committed, Database, Event, Instance, SetStatus, Store, Unit, instances
+from whatisup.store import Committed, Database, Due, Event, Instance, SetStatus, Store, Unit, instances
 from whatisup.store.store import Item, Results
 
 ACTORS = 40
@@ -33,11 +35,11 @@ class Held(Database):
 
 
 @asynccontextmanager
-async def writing(database: Database, **how: Callable[[Sequence[Event]], None]) -> AsyncIterator[Writer]:
+async def writing(database: Database, **how: Callable[[Sequence[Any]], None]) -> AsyncIterator[Writer]:
     """A writer that is drained at the end."""
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            writer = Writer(database, **how)  # type: ignore[arg-type] # `on_events`, if anything
+            writer = Writer(database, **how)  # type: ignore[arg-type] # `on_events` and `on_deliveries`, if anything
             await nursery.start(writer.run)
             yield writer
             writer.close()
@@ -118,6 +120,19 @@ async def test_many_actors_write_and_one_of_them_is_poison(world: World) -> None
         assert [e.data for e in announced if e.instance_id == instance_id] == [{"text": f"{i}"} for i in range(STEPS)]
     assert writer.stats.units == (ACTORS + 1) * STEPS
     assert writer.stats.commits < writer.stats.units / 4, "units share commits"
+
+
+async def test_deliveries_are_announced_with_their_events(world: World) -> None:
+    hooks = beside(world)
+    hooks.endpoint()
+    ids = [world.another(name=str(i)).id for i in range(ACTORS)]
+    announced: list[Due] = []
+    async with writing(Database(world.store), on_deliveries=announced.extend) as writer, trio.open_nursery() as nursery:
+        for instance_id in ids:
+            nursery.start_soon(writer.submit, Unit(instance_id, 0, (told("x"),)))
+    assert [due.event_id for due in announced] == [event.id for event in world.events()]
+    assert [due.id for due in announced] == [row.id for row in hooks.shown()]
+    assert len(announced) == ACTORS
 
 
 async def test_reads_go_on_while_a_commit_takes_long(world: World) -> None:

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.writer import LANE_ITEMS, MAX_PROBE_AFTER_S, Writer, _Entry, _Lanes
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
-from whatisup.store import Call, Committed, Event, Mode, PutAuth, Results, Touch, Unit
+from whatisup.store import Call, Committed, DeliveryKind, Due, Event, Lane, Mode, PutAuth, Results, Touch, Unit
 
 
 def unit(lane: str, number: int = 0, size: int = 0) -> Unit:
@@ -35,6 +35,7 @@ class FakeDatabase:
             Committed() if isinstance(item, Unit) else item.fn(None, *item.args)
         )
         self.events: tuple[Event, ...] = ()
+        self.deliveries: tuple[Due, ...] = ()
         self.failures: list[Exception] = []
 
     def hold(self) -> None:
@@ -46,7 +47,7 @@ class FakeDatabase:
         if self.failures:
             raise self.failures.pop()
         self._require_up()
-        return Results([self.answer(item) for item in batch], self.events)
+        return Results([self.answer(item) for item in batch], self.events, self.deliveries)
 
     async def probe(self) -> None:
         self.probes += 1
@@ -118,6 +119,17 @@ async def test_events_are_announced_with_the_answers(nursery: trio.Nursery, data
     database.events = ()
     await writer.submit(unit("a"))
     assert seen == [(event(1), event(2))], "a batch without events rings nobody"
+
+
+async def test_deliveries_are_announced_with_the_answers(nursery: trio.Nursery, database: FakeDatabase) -> None:
+    seen: list[Sequence[Due]] = []
+    writer = await started(nursery, database, on_deliveries=seen.append)
+    due = Due(1, "dlv_1", Lane("wh_1", None, DeliveryKind.LIVE), "evt_1", "t", 0, 0, 0, 0)
+    database.deliveries = (due,)
+    await writer.submit(unit("a"))
+    database.deliveries = ()
+    await writer.submit(unit("a"))
+    assert seen == [(due,)], "a batch without deliveries rings nobody"
 
 
 # --- batches and fairness -------------------------------------------------------------------------------------------
