@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import json
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, or_, select
 
 from whatisup.errors import BadCursor
 from whatisup.store.records import AuditEntry, Mode
@@ -38,7 +38,7 @@ def page(
     """
     query = select(audit).where(audit.c.customer_id == customer_id).order_by(audit.c.position.desc()).limit(limit + 1)
     if mode is not None:
-        query = query.where(or_(audit.c.mode == mode.value, audit.c.mode.is_(None)))
+        query = query.where(_of_mode(mode))
     if action is not None:
         query = query.where(audit.c.action.startswith(action, autoescape=True))
     if target_id is not None:
@@ -50,13 +50,19 @@ def page(
     if until is not None:
         query = query.where(audit.c.created_at < until)
     if cursor is not None:
-        query = query.where(audit.c.position < _position(conn, customer_id, cursor))
+        query = query.where(audit.c.position < _position(conn, customer_id, mode, cursor))
     entries = [_from_row(row) for row in conn.execute(query)]
     return entries[:limit], entries[limit - 1].id if len(entries) > limit else None
 
 
-def _position(conn: Connection, customer_id: str, cursor: str) -> int:
+def _of_mode(mode: Mode) -> ColumnElement[bool]:
+    return or_(audit.c.mode == mode.value, audit.c.mode.is_(None))
+
+
+def _position(conn: Connection, customer_id: str, mode: Mode | None, cursor: str) -> int:
     query = select(audit.c.position).where(audit.c.id == cursor, audit.c.customer_id == customer_id)
+    if mode is not None:
+        query = query.where(_of_mode(mode))
     position: int | None = conn.execute(query).scalar_one_or_none()
     if position is None:
         raise BadCursor("not a cursor of ours")

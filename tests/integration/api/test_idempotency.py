@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.api.front import Front, Holder
+from tests.integration.api.front import Front, Holder, Json
+from tests.integration.api.walk import CHANGING, NOT_ONCE
 from whatisup.store import Mode, Tx, idempotency
 from whatisup.store.idempotency import Scope
 
 PATH = "/v1/instances"
 KEY = {"Idempotency_Key": "first-try"}
+DUPLICATES = 50
+HOOK: Json = {"url": "https://hooks.example.com/whatisup", "events": ["instance.*"]}
 
 
 async def count(holder: Holder) -> int:
@@ -42,19 +45,66 @@ async def test_key_is_scoped_by_customer_mode_and_path(front: Front) -> None:
     assert len(ids) == 3
 
 
-async def test_racing_retries_make_one_instance(front: Front) -> None:
-    alice = await front.holder()
-    seen: list[Any] = []
+def test_every_post_that_makes_or_sends_takes_the_header() -> None:
+    posts = {endpoint.name: endpoint for endpoint in CHANGING if endpoint.method == "POST"}
+    assert {name for name in posts if not posts[name].takes_idempotency_key} == set(NOT_ONCE)
+
+
+async def race(holder: Holder, path: str, body: Any, status: int) -> list[Json]:
+    """The answers to 50 requests with one key that are made together."""
+    seen: list[Json] = []
 
     async def post() -> None:
-        seen.append((await alice.call("POST", PATH, {"name": "a"}, 201, **KEY))["id"])
+        seen.append(await holder.call("POST", path, body, status, **KEY))
 
     async with trio.open_nursery() as nursery:
-        for _ in range(8):
+        for _ in range(DUPLICATES):
             nursery.start_soon(post)
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
-    assert await count(alice) == 1
+    assert len(seen) == DUPLICATES
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [(PATH, {"name": "a"}), ("/v1/api-keys", {"name": "a"}), ("/v1/webhook-endpoints", HOOK)]
+)
+async def test_fifty_duplicates_at_once_have_one_effect(front: Front, path: str, body: Json) -> None:
+    alice = await front.holder()
+    before = len((await alice.call("GET", path))["data"])
+    seen = await race(alice, path, body, 201)
+    assert len({row["id"] for row in seen}) == 1
+    assert len((await alice.call("GET", path))["data"]) == before + 1
+    secrets = {row["secret"] for row in seen if "secret" in row}
+    assert len(secrets - {None}) == ("secret" in seen[0])  # one answer shows it
+
+
+async def test_fifty_duplicates_of_a_send_are_one_message(paired_front: Front) -> None:
+    alice = await paired_front.holder()
+    instance_id, _ = await alice.pair()
+    friend = await alice.create_phone()
+    path = f"{PATH}/{instance_id}/messages"
+    seen = await race(alice, path, {"to": friend, "body": {"type": "text", "text": "once"}}, 202)
+    assert len({row["message_id"] for row in seen}) == 1
+    assert len((await alice.call("GET", path))["data"]) == 1
+
+
+@pytest.mark.parametrize("wish", [{}, {"number": "999123123123"}])
+async def test_fifty_duplicates_make_one_phone(paired_front: Front, wish: Json) -> None:
+    alice = await paired_front.holder()
+    seen = await race(alice, "/v1/sandbox/phones", wish, 201)
+    assert len({row["number"] for row in seen}) == 1
+    assert len((await alice.call("GET", "/v1/sandbox/phones"))["data"]) == 1
+    # Nor are there any that belong to nobody.
+    assert len(await paired_front.edge.require_sandbox().accounts()) == 1
+
+
+async def test_fifty_duplicates_arm_one_fault_and_say_one_thing(paired_front: Front) -> None:
+    alice = await paired_front.holder()
+    number, other = await alice.create_phone(), await alice.create_phone()
+    await race(alice, "/v1/sandbox/faults", {"name": "lid-only", "number": number, "times": 3}, 201)
+    assert len((await alice.call("GET", "/v1/sandbox/faults"))["data"]) == 1
+    said = {"to": other, "body": {"type": "text", "text": "once"}}
+    seen = await race(alice, f"/v1/sandbox/contacts/{number}/messages", said, 202)
+    assert len({row["wa_message_id"] for row in seen}) == 1
 
 
 async def test_error_before_the_effect_leaves_the_key_free(front: Front) -> None:
