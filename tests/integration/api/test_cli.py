@@ -91,9 +91,43 @@ def test_keys_are_listed_without_secrets_and_revoked(run: Run, folder: Path) -> 
     assert "revoked" in run("keys", "list", "--customer", customer_id, "--all")[1]
 
 
+def test_key_is_made_with_scopes_and_says_so(run: Run, folder: Path) -> None:
+    customer_id = make_customer(run)
+    wish = ("--scope", "audit", "--scope", "keys", "--scope", "audit")
+    assert run("keys", "create", "--customer", customer_id, *wish)[0] == 0
+    found = authenticate(folder, (folder / "front.db.keys").read_text().split()[-1])
+    assert isinstance(found, ApiKey)
+    assert found.scopes == ("audit", "keys")
+    assert "may audit, keys" in run("keys", "list", "--customer", customer_id)[1]
+    assert run("keys", "create", "--customer", customer_id, "--scope", "everything")[0] == 2
+
+
+def test_limits_are_shown_set_and_given_back(run: Run) -> None:
+    customer_id = make_customer(run)
+    as_settings = "60 at once, 1 a second (as the settings say)"
+    assert f"live: {as_settings}" in run("customers", "limits", customer_id)[1]
+    _, shown, _ = run("customers", "limits", customer_id, "--burst", "5", "--per-s", "0.5")
+    assert "live: 5 at once, 0.5 a second\n" in shown
+    assert "test: 200 at once, 200 a second (as the settings say)" in shown
+    assert (
+        "test: no limit" in run("customers", "limits", customer_id, "--mode", "test", "--burst", "1", "--per-s", "0")[1]
+    )
+    assert "live: 5 at once, 0.5 a second  test: no limit" in run("customers", "list")[1]
+    assert f"live: {as_settings}" in run("customers", "limits", customer_id, "--default")[1]
+    assert "live" not in run("customers", "list")[1]
+
+
+@pytest.mark.parametrize(
+    "words", [("--burst", "5"), ("--per-s", "1"), ("--default", "--burst", "5", "--per-s", "1"), ("--burst", "0")]
+)
+def test_half_a_limit_is_refused(run: Run, words: tuple[str, ...]) -> None:
+    assert run("customers", "limits", make_customer(run), *words)[0] == 2
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("customers", "limits", "cust_unknown"),
         ("keys", "create", "--customer", "cust_unknown"),
         ("keys", "list", "--customer", "cust_unknown"),
         ("keys", "revoke", "--customer", "cust_unknown", "key_1"),
