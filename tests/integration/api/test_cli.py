@@ -188,7 +188,8 @@ def test_doctor_names_a_wrong_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SECRETS_KEY", "another key, of thirty-two letters")
     code, out, _ = run("doctor")
     assert code == 1
-    assert "WRONG  database" in out
+    assert "WRONG  secrets" in out
+    assert "-> set SECRETS_KEY" in out
 
 
 def test_doctor_makes_no_store(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
