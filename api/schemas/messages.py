@@ -84,7 +84,7 @@ class MessagesQuery(Request, frozen=True):
     """Which of an instance's messages, and where in the list to go on."""
 
     chat: Chat | None = None
-    direction: Literal["in", "out"] | None = None
+    direction: Annotated[Literal["in", "out"], Meta(description="Only what was received, or sent.")] | None = None
     since: (
         Annotated[
             str,

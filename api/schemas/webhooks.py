@@ -162,7 +162,7 @@ class ReplayEvents(Request, frozen=True):
 class DeliveriesQuery(Request, frozen=True):
     """Which deliveries, and where in the list to go on."""
 
-    status: DeliveryStatus | None = None
+    status: Annotated[DeliveryStatus, Meta(description="Only those that stand so.")] | None = None
     event: Annotated[str, Meta(max_length=64, description="The name of an event.")] | None = None
     instance_id: InstanceId | None = None
     endpoint_id: EndpointId | None = None

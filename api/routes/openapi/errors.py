@@ -45,6 +45,8 @@ def codes_of(endpoint: Endpoint) -> frozenset[str]:
         codes.add("instance_scoped_key")
     if "{" in endpoint.path:
         codes.add("not_found")
+    if "mailbox_full" in codes:
+        codes.add("command_refused")  # an instance's actor is asked, and may say no
     if endpoint.takes_idempotency_key:
         codes.update(_IDEMPOTENCY)
     return frozenset(codes)

@@ -135,7 +135,7 @@ _FIELDS: Final[Mapping[str, Any]] = {
     "resent_by": "phone",
     "type": "user",
     "event": "message.received",
-    "data": {"message_id": f"msg_{_ULID}"},
+    "EventEnvelope.data": {"message_id": f"msg_{_ULID}"},
     "is_online": True,
     "is_connected": True,
     "source": "api",
@@ -365,12 +365,11 @@ def _may_be(value: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -
 
 def _merged(parts: list[Mapping[str, Any]], schemas: Mapping[str, Any], *, is_request: bool, depth: int) -> Any:
     """What several schemas say of one object: the later ones narrow the fields of the earlier."""
-    fields: dict[str, Any] = {}
-    owner = ""
+    fields: dict[str, tuple[str, Any]] = {}
     for part in parts:
-        owner = _name(part) or owner
         whole = schemas[_name(part)] if _name(part) else part
-        fields |= whole.get("properties", {})
+        fields |= {name: (_name(part), inner) for name, inner in whole.get("properties", {}).items()}
     return {
-        name: _field(name, inner, schemas, owner, is_request=is_request, depth=depth) for name, inner in fields.items()
+        name: _field(name, inner, schemas, owner, is_request=is_request, depth=depth)
+        for name, (owner, inner) in fields.items()
     }
