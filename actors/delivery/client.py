@@ -19,7 +19,7 @@ people: a body that hangs, breaks off or never ends changes nothing, and at most
 | no (whole) answer in time, wherever the time went | – | `timeout` |
 | the connection ends before the answer's headers do | – | `closed` |
 | what came is not HTTP/1.1, or came before it was asked for | – | `bad_response` |
-| headers without end | – | `response_too_large` |
+| more than 32 KiB before a body | – | `response_too_large` |
 | headers that HTTP cannot carry | – | `request_refused` |
 | a bug of ours or of a library, logged | – | `internal_error` |
 """
@@ -169,7 +169,7 @@ class WebhookClient:
             stream = response.extensions["network_stream"]
             if not isinstance(stream, GuardedStream) or not stream.received:
                 return None, "bad_response", b""
-            stream.hurry(min(deadline, trio.current_time() + BODY_TIMEOUT_S))
+            stream.allow_body(min(deadline, trio.current_time() + BODY_TIMEOUT_S))
             return response.status, _verdict(response.status), await _first_bytes(response)
         finally:
             await response.aclose()

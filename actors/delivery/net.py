@@ -31,8 +31,10 @@ MAX_ADDRESSES: Final = 4
 # What one address that takes no connection may cost while there is another.
 ADDRESS_TIMEOUT_S: Final = 2.0
 READ_BYTES: Final = 4096
-# All that one answer may have, with its headers and the chunks around its body; below the 100 KiB that h11 would hold.
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""What may come before an answer's body: thousands of little headers take milliseconds to read."""
 MAX_ANSWER_BYTES: Final = 96 * 1024
+"""All that one answer may have, with the chunks around its body; below the 100 KiB that h11 would hold."""
 
 _BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
 
@@ -140,6 +142,7 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         self._outgoing = bytearray()
         self._requests = 0
         self._received = 0
+        self._limit = MAX_HEAD_BYTES
         self._hurry = math.inf
 
     @property
@@ -147,14 +150,14 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         """Bytes received since the last request went out."""
         return self._received
 
-    def hurry(self, deadline: float) -> None:
-        """Let what is still read for this request end at `deadline`, if not earlier."""
-        self._hurry = deadline
+    def allow_body(self, deadline: float) -> None:
+        """Once the headers are here: let a body follow, until `deadline` or that of the request."""
+        self._limit, self._hurry = MAX_ANSWER_BYTES, deadline
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Have `buffer` sent by the next read; the first write after a read begins a new request."""
         if not self._outgoing:
-            self._received, self._hurry = 0, math.inf
+            self._received, self._limit, self._hurry = 0, MAX_HEAD_BYTES, math.inf
             self._requests += 1
         self._outgoing += buffer
 
@@ -165,7 +168,7 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         """
         if self._outgoing:
             await self._send(timeout)
-        if self._received >= MAX_ANSWER_BYTES:
+        if self._received >= self._limit:
             raise AnswerTooLarge
         data = await self._receive(min(max_bytes, READ_BYTES), timeout)
         if not data:

@@ -141,6 +141,12 @@ async def test_receiver_that_answers_before_it_has_read_is_heard() -> None:
     assert outcome.error in ("http_413", "closed")
 
 
+@pytest.mark.parametrize(("size", "error"), [(30 * 1024, None), (40 * 1024, "response_too_large")])
+async def test_headers_have_32_kib(size: int, error: str | None) -> None:
+    outcome = await outcome_of(answer(status("200 OK", "X: " + "a" * size)))
+    assert outcome.error == error
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 async def test_redirect_is_not_followed(code: int) -> None:
     async with serving(answer(OK)) as inside:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import ExitStack
 
 import pytest
 import trio
 
 import actors.delivery.net as net_module
+from actors.delivery.net import SystemResolver
 from tests.unit.actors.delivery.receivers import (
     BODY,
     OK,
@@ -137,3 +139,23 @@ async def test_url_that_is_not_taken_any_more() -> None:
             assert (await client.post(url, {}, BODY, is_live=True)).error == "url_refused"
             with pytest.raises(UrlRefused):
                 await client.check(url, is_live=True)
+
+
+async def test_name_server_that_hangs_holds_its_thread_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup cannot be interrupted: who gave up on it goes on, who needs its thread waits, but not for long."""
+    released = threading.Event()
+
+    def hang(*args: object, **kwargs: object) -> list[object]:
+        released.wait(10)
+        return []
+
+    monkeypatch.setattr("actors.delivery.net.socket.getaddrinfo", hang)
+    async with opened(resolver=SystemResolver(threads=1), timeout_s=SHORT_S) as client:
+        for _ in range(2):
+            outcome = await client.post("https://slow.example/", {}, BODY, is_live=True)
+            assert (outcome.error, outcome.duration_ms < 2000) == ("dns_failed", True)
+        monkeypatch.undo()
+        released.set()
+        with trio.fail_after(5):
+            while (await client.post("http://localhost:1/", {}, BODY, is_live=False)).error == "dns_failed":
+                await trio.sleep(0.01)
