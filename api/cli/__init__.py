@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "sandbox": ("api.cli.sandbox", "sandbox", "Run a sandbox WhatsApp alone."),
     "demo": ("api.cli.demo", "demo", "The guided tour: one number's life in about two minutes."),
     "config": ("api.cli.config", "config", "Show every setting, its default and its value."),
-    "doctor": ("api.cli.doctor", "doctor", "Check settings, database, secrets and clock."),
+    "doctor": ("api.cli.doctor", "doctor", "Check all that a gateway needs, and say what to do."),
     "migrate": ("api.cli.migrate", "migrate", "Bring the database's schema up to date."),
     "customers": ("api.cli.customers", "customers", "Create and list customers."),
     "keys": ("api.cli.keys", "keys", "Create, list and revoke API keys."),

@@ -13,6 +13,7 @@ import structlog
 from msgspec import json
 from quart import Request as HttpRequest
 from quart import Response, g, request
+from structlog.contextvars import bind_contextvars
 
 from api import auth
 from api.problems import Problem, problem_of
@@ -41,6 +42,8 @@ def view(edge: Edge, endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
         g.standing = None
         with edge.tracer.span(name, parent=request.headers.get("traceparent")) as span:
             g.trace = span.traceparent
+            if g.trace is not None:
+                bind_contextvars(trace_id=g.trace.split("-")[1])
             try:
                 response = await _answer(edge, endpoint, params)
             except Invalid as error:

@@ -24,6 +24,7 @@ Plain = Exchange[Nothing, NoQuery]
 MAX_LAG_S: Final = 10.0
 MISSED_BEATS: Final = 3
 MIN_BEAT_AGE_S: Final = 10.0
+SHOWN_ONLY: Final = frozenset({"sandbox", "client"})
 
 
 async def alive(_exchange: Plain) -> Answer:
@@ -32,7 +33,7 @@ async def alive(_exchange: Plain) -> Answer:
 
 
 async def ready(exchange: Plain) -> Answer:
-    """Judge every part; a sandbox that is down is shown and does not stop live traffic."""
+    """Judge every part; a sandbox that is down, or a client version that has aged, is shown and stops no traffic."""
     edge = exchange.edge
     sessions = await _sessions(edge)
     checks = {
@@ -40,8 +41,9 @@ async def ready(exchange: Plain) -> Answer:
         "writer": _writer(edge),
         "heartbeat": _heartbeat(edge),
         "sandbox": _sandbox(edge, shows_pid=exchange.is_operator),
+        "client": _client(edge),
     }
-    is_well = all(check.ok for name, check in checks.items() if name != "sandbox")
+    is_well = all(check.ok for name, check in checks.items() if name not in SHOWN_ONLY)
     status: Literal["ready", "draining", "unhealthy"] = "ready" if is_well else "unhealthy"
     if edge.draining.is_set():
         status = "draining"
@@ -75,6 +77,13 @@ def _sandbox(edge: Edge, *, shows_pid: bool) -> Check:
     if sandbox is None:
         return Check(ok=True, detail="off")
     return Check(ok=sandbox.is_up, detail=sandbox.kind, pid=sandbox.pid if shows_pid else None)
+
+
+def _client(edge: Edge) -> Check:
+    """The version we announce; WhatsApp says when it stops letting it in."""
+    expires_at = edge.system.counts.client_expires_at
+    is_current = expires_at is None or expires_at * 1000 > edge.now()
+    return Check(ok=is_current, detail=str(edge.system.profile.version))
 
 
 async def metrics(exchange: Plain) -> Answer:

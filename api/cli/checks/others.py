@@ -60,6 +60,9 @@ def _somebody(settings: Settings, holder: str) -> Finding:
         remedy = "if WHATISUP_HOST and WHATISUP_PORT are its, look at its log; if they are not, set them as it has them"
         return wrong("server", f"{holder} owns this database and does not answer at {where}", remedy)
     status, checks = answer
+    if status == "ready" and "client" in checks:
+        remedy = "take a newer release, or set WHATISUP_CLIENT_VERSION to the version WhatsApp Web has now"
+        return note("server", f"{holder} runs, and announces a client version that WhatsApp lets in no longer", remedy)
     if status == "ready":
         return ok("server", f"{holder} runs on this database and is ready")
     failed = ", ".join(checks) or "no check"

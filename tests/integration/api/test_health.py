@@ -31,11 +31,20 @@ async def test_readiness_shows_every_part_and_totals(front: Front) -> None:
     answer = await get(front, "/readyz", STRANGER)
     body = await answer.get_json()
     assert (answer.status_code, body["status"]) == (200, "ready")
-    assert set(body["checks"]) == {"database", "writer", "heartbeat", "sandbox"}
+    assert set(body["checks"]) == {"database", "writer", "heartbeat", "sandbox", "client"}
     assert body["sessions"] == {
         "pending": 1, "qr_required": 0, "connected": 0, "reconnecting": 0, "disconnected": 0
     }  # fmt: skip
     assert b"inst_" not in await answer.get_data()
+
+
+async def test_readiness_shows_a_client_version_that_whatsapp_lets_in_no_longer(front: Front) -> None:
+    front.edge.system.counts.client_expires_at = front.edge.now() // 1000 + 60
+    assert (await (await get(front, "/readyz", STRANGER)).get_json())["checks"]["client"]["ok"]
+    front.edge.system.counts.client_expires_at = front.edge.now() // 1000 - 1
+    body = await (await get(front, "/readyz", STRANGER)).get_json()
+    assert (body["status"], body["checks"]["client"]["ok"]) == ("ready", False)
+    assert body["checks"]["client"]["detail"] == str(front.edge.system.profile.version)
 
 
 async def test_readiness_is_503_while_draining(front: Front) -> None:

@@ -114,12 +114,13 @@ async def test_one_trace_leads_from_stanza_and_request_to_the_webhook(
         assert secret not in text
 
 
-async def test_caller_may_bring_its_own_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_caller_may_bring_its_own_trace(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exporter = InMemorySpanExporter()
     async with tracing_to(exporter) as tracer, front(folder, tracer) as (client, key):
         for traceparent in (PARENT, "nonsense", PARENT.replace("0af7", "0AF7"), "00-" + "0" * 32 + PARENT[35:]):
             headers = {"Authorization": f"Bearer {key}", "traceparent": traceparent, "X-Request-Id": "mine"}
             assert (await client.get("/v1/instances", headers=headers)).status_code == 200
+    assert capsys.readouterr().out.count(f"trace_id={PARENT.split('-')[1]}") == 1, "the log names the trace"
     first, *others = exporter.get_finished_spans()
     assert f"{trace_of(first):032x}" == PARENT.split("-")[1]
     assert dict(first.attributes) == {"whatisup.request_id": "mine", "whatisup.status": 200}
