@@ -208,7 +208,8 @@ function success(status, response) {
 
 function codesOf(responses) {
   const found = {};
-  for (const [status, response] of Object.entries(responses)) {
+  for (const [status, said] of Object.entries(responses)) {
+    const response = follow(said);
     const content = response.content && response.content["application/json"];
     if (Number(status) >= 400 && content) for (const code of Object.keys(content.examples || {})) found[code] = status;
   }

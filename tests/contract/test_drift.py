@@ -67,7 +67,7 @@ def test_operation_is_described(endpoint: Endpoint) -> None:
     assert [one["name"] for one in operation["parameters"] if not one.get("description")] == []
     assert set(re.findall(r"{(\w+)}", endpoint.path)) <= set(PATH)
     by_status = {
-        int(status): set(response["content"][JSON]["examples"])
+        int(status): set(found(response)["content"][JSON]["examples"])
         for status, response in operation["responses"].items()
         if int(status) >= 400
     }
@@ -87,7 +87,7 @@ def test_samples_of_bodies_are_bodies(endpoint: Endpoint) -> None:
 @by_route
 def test_samples_of_answers_are_answers(endpoint: Endpoint) -> None:
     for response in OPERATIONS[endpoint.name]["responses"].values():
-        content = response.get("content", {}).get(JSON)
+        content = found(response).get("content", {}).get(JSON)
         for sample in samples(content or {}):
             check(sample, content["schema"])
 
@@ -135,9 +135,15 @@ def samples(content: dict[str, Any]) -> Iterator[Any]:
     if "example" in content:
         yield content["example"]
     for sample in content.get("examples", {}).values():
-        if "$ref" in sample:
-            sample = DOCUMENT["components"]["examples"][sample["$ref"].rpartition("/")[2]]
-        yield sample["value"]
+        yield found(sample)["value"]
+
+
+def found(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or what it refers to."""
+    if "$ref" not in part:
+        return part
+    kind, name = part["$ref"].split("/")[-2:]
+    return DOCUMENT["components"][kind][name]  # type: ignore[no-any-return]  # JSON
 
 
 def check(value: Any, schema: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ class World:
     names: Mapping[str, Sequence[str]]
     spare: Mapping[str, Sequence[str]]
     protected: Mapping[str, str]
+    dedicated: Mapping[str, Mapping[str, str]]
     restart: Callable[[], Awaitable[None]]
 
 
@@ -62,7 +63,7 @@ async def open_world(folder: Path, **settings: str) -> AsyncIterator[World]:
             await gateway.wait_ready()
             key = await gateway.test_key()
             api, admin = Client(HOST, gateway.port, key), Client(HOST, gateway.port, ADMIN_KEY)
-            names, spare, protected = await _fill(api, admin, receiver)
+            names, spare, protected, dedicated = await _fill(api, admin, receiver)
 
             async def restart() -> None:
                 await gateway.kill()
@@ -70,7 +71,7 @@ async def open_world(folder: Path, **settings: str) -> AsyncIterator[World]:
                 await gateway.wait_ready()
 
             url = f"http://{HOST}:{gateway.port}"
-            yield World(url, receiver, key, gateway.log, names, spare, protected, restart)
+            yield World(url, receiver, key, gateway.log, names, spare, protected, dedicated, restart)
         finally:
             await gateway.stop()
         nursery.cancel_scope.cancel()
@@ -87,9 +88,10 @@ async def _receive(stream: trio.SocketStream) -> None:
 
 
 Names = dict[str, list[str]]
+Dedicated = dict[str, dict[str, str]]
 
 
-async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names, dict[str, str]]:
+async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names, dict[str, str], Dedicated]:
     """Make an instance that is connected and has a conversation behind it, and some of everything to spare."""
     (own_key,) = (await api.call("GET", "/v1/api-keys"))["data"]
     endpoint = {"url": receiver, "events": ["*"]}
@@ -119,7 +121,27 @@ async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names
         "customer_id": await _ids(admin, "/admin/v1/customers", {"name": "spare"}),
     }
     protected = {names[name][0]: values[-1] for name, values in spare.items()} | {number: NOBODY}
-    return names, spare, protected
+    return names, spare, protected, await _dedicated(api, names, spare)
+
+
+async def _dedicated(api: Client, names: Names, spare: Names) -> Dedicated:
+    """What single operations need to find in the right state, so that each succeeds at least once."""
+    stopped, _ = await _pair(api)
+    await api.call("POST", f"/v1/instances/{stopped}/stop", {})
+    unlinked, its_number = await _pair(api)
+    logged_out, _ = await _pair(api)
+    fresh = str((await api.call("POST", "/v1/instances", {"name": "fresh"}))["id"])
+    phone = str((await api.call("POST", "/v1/sandbox/phones", {}))["number"])
+    return {
+        "start_instance": {"instance_id": stopped},
+        "unlink_on_sandbox_phone": {"instance_id": unlinked, "number": its_number},
+        "log_out_instance": {"instance_id": logged_out},
+        "scan_with_sandbox_phone": {"instance_id": fresh, "number": phone},
+        "revoke_customer_api_key": {"customer_id": names["customer_id"][0], "key_id": spare["key_id"][0]},
+        "revoke_api_key": {"key_id": spare["key_id"][1]},
+        "get_qr": {"instance_id": spare["instance_id"][-2]},
+        "request_pair_code": {"instance_id": spare["instance_id"][-3], "phone_number": phone},
+    }
 
 
 async def _ids(api: Client, path: str, body: dict[str, Any], count: int = SPARE) -> list[str]:
@@ -163,9 +185,13 @@ def environment(world: World) -> dict[str, str]:
     samples = {name: example for name, (_, _, example) in PATH.items()}
     names = {samples[name]: values[0] for name, values in world.names.items()}
     spare = {
-        operation: {samples[name]: values[at % SPARE] for name, values in world.spare.items()}
+        operation: {name: values[at % SPARE] for name, values in world.spare.items()}
         for at, operation in enumerate(DESTRUCTIVE)
     }
+    for operation, named in world.dedicated.items():
+        spare[operation] = spare.get(operation, {}) | named
+    samples["phone_number"] = "5511999999999"
+    spare = {operation: {samples[name]: value for name, value in named.items()} for operation, named in spare.items()}
     return {
         "CONTRACT_NAMES": json.dumps(names),
         "CONTRACT_SPARE": json.dumps(spare),

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from api.routes.endpoint import Endpoint
-from api.routes.openapi.errors import codes_of, error_code_schema, examples_of_errors
+from api.routes.openapi.errors import codes_of, error_code_schema, examples_of_errors, share_responses
 from api.routes.openapi.events import DELIVERY_HEADERS, names_of_events, webhooks
 from api.routes.openapi.operations import HEADERS, SECURITY_SCHEMES, operation, ref
 from api.routes.openapi.rules import say_rules
@@ -61,6 +61,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         },
     }
     bring_samples(described)
+    described["components"]["responses"] = share_responses(paths)
     return described
 
 

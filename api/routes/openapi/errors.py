@@ -82,6 +82,28 @@ def _response(status: int, codes: list[str], shared: Mapping[str, Any]) -> dict[
     }
 
 
+def share_responses(paths: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Put each response to an error once, named by its status and codes, and a reference wherever it stood."""
+    shared: dict[str, Any] = {}
+    for item in paths.values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if int(status) < 400:
+                    continue
+                name = _name_for(status, response, shared)
+                shared[name] = response
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
+
+
+def _name_for(status: str, response: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+    name = ".".join((status, *response["content"][JSON]["examples"]))
+    # The same codes once with the headers of rate limits and once without.
+    while name in shared and shared[name] != response:
+        name += ".open"
+    return name
+
+
 def examples_of_errors(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """An example of each error that some route answers with."""
     used = sorted({code for endpoint in endpoints for code in codes_of(endpoint)})
