@@ -33,6 +33,7 @@ from whatisup.store import (
     webhooks,
 )
 from whatisup.store.deliveries.queue import Listener
+from whatisup.webhooks.filters import matches
 
 Counting = Callable[[Store], AbstractContextManager[list[str]]]
 PATIENCE_S = 30
@@ -67,6 +68,7 @@ def test_listener_hears_what_its_patterns_say(patterns: list[str], heard: list[s
     listener = Listener.of("wh_1", patterns, [])
     names = ["message.received", "message.sent", "instance.connected", "messages.x"]
     assert [name for name in names if listener.hears(name, "inst_1")] == heard
+    assert [name for name in names if matches(patterns, name)] == heard, "as whoever checks patterns understands them"
 
 
 def test_listener_of_some_instances_hears_of_those_alone() -> None:
