@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from tests.conftest import TEST_SECRETS
 from tests.store.world import NOW, World, make_customer, make_instance, read_events, told
 from whatisup.errors import CursorExpired, UnknownInstance
 from whatisup.store import AppendEvent, Call, Mode, Store, Tx, Unit, events, new_id, tables
@@ -18,6 +22,9 @@ from whatisup.store.log_retention import DAY_MS, expire_events
 
 WRITERS = 4
 BATCHES = 25
+LIMITS = (1, 2, 7, 64)
+READERS = len(LIMITS)
+ROUNDS = 30
 PATIENCE_S = 30
 
 
@@ -242,3 +249,67 @@ def test_event_that_a_webhook_waits_for_stays(world: World) -> None:
     settle = update(tables.webhook_deliveries).values(status="failed", next_attempt_at=None)
     world.store.call(lambda tx: tx.conn.execute(settle))
     assert world.store.call(expire_events, NOW + 99 * DAY_MS, 30) == 4
+
+
+def test_cursors_never_skip_on_postgresql(postgres_url: str) -> None:
+    """Writers of several processes, some slow and some undone, and readers that page and follow beside them."""
+    stores = [Store.open(postgres_url, TEST_SECRETS) for _ in range(WRITERS + READERS)]
+    try:
+        world = World(stores[0])
+        instances = [world.another(name=str(n)).id for n in range(WRITERS)]
+        readers = [
+            _Reader(store, world.customer.id, limit) for store, limit in zip(stores[WRITERS:], LIMITS, strict=True)
+        ]
+        expected = WRITERS * ROUNDS * 2
+        with ThreadPoolExecutor(WRITERS + READERS) as pool:
+            writing = [pool.submit(_write, stores[n], instances[n], n) for n in range(WRITERS)]
+            reading = [pool.submit(reader.follow, expected) for reader in readers]
+            for future in (*writing, *reading):
+                future.result(PATIENCE_S)
+        log = world.events()
+        assert len(log) == expected
+        assert [event.position for event in log] == list(range(log[0].position, log[0].position + expected))
+        for reader in readers:
+            assert reader.seen == [event.id for event in log]
+    finally:
+        for store in stores:
+            store.close()
+
+
+def _write(store: Store, instance_id: str, number: int) -> None:
+    """Transactions of two events each that stay open for a while, and one in three that is undone."""
+    pause, chance = Signal(), random.Random(number)
+
+    def slowly(tx: Tx, is_undone: bool) -> None:
+        for half in range(2):
+            tx.append_event(instance_id, "instance.status", {"text": f"{number}.{half}"})
+            pause.wait(chance.random() * 0.004)
+        if is_undone:
+            raise ZeroDivisionError
+
+    for turn in range(ROUNDS):
+        if turn % 3 == 0:
+            with contextlib.suppress(ZeroDivisionError):
+                store.call(slowly, True)
+        store.call(slowly, False)
+
+
+class _Reader:
+    """Goes on after the last id it saw, as a client does, or after the position up to which it has read."""
+
+    def __init__(self, store: Store, customer_id: str, limit: int) -> None:
+        self.seen: list[str] = []
+        self._store = store
+        self._customer_id = customer_id
+        self._limit = limit
+        self._after = 0
+
+    def follow(self, count: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while len(self.seen) < count and time.monotonic() < deadline:
+            if self._limit % 2 and self.seen:
+                self._after = self._store.read(events.resolve, self.seen[-1], self._customer_id, Mode.LIVE)
+            filters = {"customer_id": self._customer_id, "mode": Mode.LIVE}
+            piece = self._store.read(partial(events.follow, after=self._after, limit=self._limit, **filters))
+            self.seen += [event.id for event in piece.events]
+            self._after = piece.until

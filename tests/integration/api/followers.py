@@ -40,6 +40,7 @@ class Follower:
     buffer: bytes = b""
     hangs_up_at: int = 0
     connection: socket.socket | None = None
+    is_in: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -62,11 +63,8 @@ class Follower:
             f"GET /v1/events?events=instance.*{resume} HTTP/1.1\r\nHost: x\r\n{header}"
             f"Authorization: Bearer {os.environ[KEY]}\r\n\r\n".encode()
         )
-        while b"\r\n\r\n" not in self.buffer and (chunk := self.connection.recv(_CHUNK)):
-            self.buffer += chunk
-        if not self.buffer.startswith(b"HTTP/1.1 200"):
-            self.wrong.append(self.buffer[:300].decode(errors="replace"))
         self.connection.setblocking(False)
+        self.is_in = False
         return self.connection
 
     def read(self) -> list[float]:
@@ -84,6 +82,12 @@ class Follower:
 
     def _take(self, chunk: bytes) -> list[float]:
         self.buffer += chunk
+        if not self.is_in:
+            if b"\r\n\r\n" not in self.buffer:
+                return []
+            if not self.buffer.startswith(b"HTTP/1.1 200"):
+                self.wrong.append(self.buffer[:300].decode(errors="replace"))
+            self.is_in = True
         end = 0
         for match in _FRAME.finditer(self.buffer):
             end = match.end()
@@ -106,8 +110,11 @@ def follow(followers: list[Follower]) -> list[float]:
     with selectors.DefaultSelector() as selector:
         for follower in followers:
             selector.register(follower.open(), selectors.EVENT_READ, follower)
-        tell({"open": len(followers)})
+        is_told = False
         while selector.get_map():
+            if not is_told and all(follower.is_in for follower in followers):
+                is_told = True
+                tell({"open": len(followers)})
             for key, _ in selector.select():
                 follower = key.data
                 now = time.time()
