@@ -202,13 +202,14 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
         """Return the connection inside TLS, its certificate checked for `server_hostname`; raises `TlsFailed`."""
         if not isinstance(self._stream, trio.SocketStream):
             raise TlsFailed("TLS inside TLS")
-        inside = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
         try:
+            inside = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
             with _until(timeout) as scope:
                 await inside.do_handshake()
         except BaseException as error:
             await trio.aclose_forcefully(self._stream)
-            if isinstance(error, _BROKEN):
+            if isinstance(error, (*_BROKEN, ValueError)):
+                # ValueError: OpenSSL does not take the name as one.
                 raise TlsFailed(server_hostname) from error
             raise
         if scope.cancelled_caught:

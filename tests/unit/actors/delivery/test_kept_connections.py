@@ -81,7 +81,9 @@ async def test_answer_that_came_before_its_request_is_none() -> None:
     async with serving(answer(OK + OK)) as receiver, opened() as client:
         assert (await client.post(receiver.url, {}, BODY, is_live=False)).is_delivered
         outcome = await client.post(receiver.url, {}, BODY, is_live=False)
+        assert client.connections == (0, 0)
     assert (outcome.status, outcome.error) == (None, "bad_response")
+    assert len(receiver.requests) == 1
 
 
 async def test_attempts_beyond_the_pool_wait_and_time_out() -> None:

@@ -43,7 +43,7 @@ def test_patterns_come_back_once_each_in_order() -> None:
     "patterns",
     [
         [],
-        ["message.recieved"],
+        ["message.receive"],
         ["messages.*"],
         ["message.received", "nothing"],
         [""],
