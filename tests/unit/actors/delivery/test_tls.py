@@ -117,7 +117,7 @@ async def test_cut_off_without_farewell(authority: Authority) -> None:
     assert (outcome.status, outcome.error, outcome.response) == (200, None, b"all")
 
 
-@pytest.mark.parametrize("host", ["xn--zz--9.example", "a_b.example", "xn--.example", f"{'a' * 63}.example"])
+@pytest.mark.parametrize("host", ["xn--zz--9.example", "a_b.example", f"{'a' * 63}.example"])
 async def test_odd_names_are_an_outcome(authority: Authority, host: str) -> None:
     async with serving(answer(OK), authority.serve_as("hooks.example")) as receiver, trusting(authority) as client:
         outcome = await client.post(f"https://{host}:{receiver.port}/", {}, BODY, is_live=True)
