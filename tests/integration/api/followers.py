@@ -1,13 +1,15 @@
 """`python -m tests.integration.api.followers HOST PORT COUNT TOTAL MEAN SEED`: event stream readers that come and go.
 
 Rule: one thread and bare sockets, so that many readers cost little beside the server. Each counts for itself: an event
-that is missing, double or out of order is noted at once. MEAN is after how many events, on average, a reader hangs up
+that is missing, double or out of order among those of its writer (`w`, numbered by `n`) is noted at once, and the order
+of all together is told as a digest of their ids. MEAN is after how many events, on average, a reader hangs up
 in the middle of what it is being sent (0 = never); it comes back after the last whole event it saw. The key comes in
 the environment; what was found is printed as one line of JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -17,9 +19,10 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 KEY = "FOLLOWERS_KEY"
-_FRAME = re.compile(rb'id: (evt_\w{26})\ndata: [^\n]*?"n":(\d+)[^\n]*\n\n')
+_FRAME = re.compile(rb'id: (evt_\w{26})\ndata: [^\n]*?"w":(\d+),"n":(\d+)[^\n]*\n\n')
 _CHUNK = 256 * 1024
 _LAGS = 20_000
 
@@ -41,6 +44,8 @@ class Follower:
     hangs_up_at: int = 0
     connection: socket.socket | None = None
     is_in: bool = False
+    due: dict[int, int] = field(default_factory=dict)
+    digest: Any = field(default_factory=hashlib.sha256)
 
     @property
     def is_done(self) -> bool:
@@ -91,10 +96,13 @@ class Follower:
         end = 0
         for match in _FRAME.finditer(self.buffer):
             end = match.end()
-            number = int(match[2])
-            if number != self.seen:
-                self.wrong.append(f"event {number} where {self.seen} was due")
+            writer, number = int(match[2]), int(match[3])
+            due = self.due.get(writer, 0)
+            if number != due:
+                self.wrong.append(f"event {number} of writer {writer} where {due} was due")
                 break
+            self.due[writer] = number + 1
+            self.digest.update(match[1])
             self.seen += 1
             self.last_id = match[1].decode()
             if self.seen == self.hangs_up_at:
@@ -141,6 +149,7 @@ def main() -> None:
     lags = sorted(follow(followers))
     found = {
         "seen": [follower.seen for follower in followers],
+        "digests": sorted({follower.digest.hexdigest() for follower in followers}),
         "opened": sum(follower.opened for follower in followers),
         "wrong": [wrong for follower in followers for wrong in follower.wrong][:5],
         "cpu_s": time.process_time(),
