@@ -28,6 +28,8 @@ SPARE: Final[Mapping[str, Mapping[str, str]]] = json.loads(os.environ["CONTRACT_
 PROTECTED: Final[Mapping[str, str]] = json.loads(os.environ["CONTRACT_PROTECTED"])
 RECEIVER: Final = os.environ["CONTRACT_RECEIVER"]
 
+MAX_BURST: Final = 3
+
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 # Refusals of requests that fit their schema, since no schema can say what would be right: the code itself says it.
@@ -85,15 +87,21 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     """Keep the run within bounds, and the world that it needs alive."""
     operation = case.operation.definition.raw["operationId"]
-    if operation == "stream_events":
+    # A case whose point is that it has no key would get one, were its headers touched.
+    is_anonymous = case.meta is not None and getattr(case.meta.phase.data, "parameter", None) == "Authorization"
+    if operation == "stream_events" and not is_anonymous:
         # A page of the log and not a stream, which has no end; streams have tests of their own.
         case.headers["Accept"] = "application/json"
-    if _KEY.fullmatch(case.headers.get("Idempotency-Key", "")):
+    if _KEY.fullmatch(case.headers.get("Idempotency-Key", "")) and not is_anonymous:
         # One that comes twice gets the first answer again, with a row that may be gone. That has tests of its own.
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
-    if isinstance(case.body, dict) and str(case.body.get("url")).startswith("http"):
+    body = case.body if isinstance(case.body, dict) else {}
+    if str(body.get("url")).startswith("http"):
         # No name is looked up and nobody is called beyond this machine.
-        case.body["url"] = RECEIVER
+        body["url"] = RECEIVER
+    if operation == "burst_as_sandbox_contact" and isinstance(body.get("count"), int) and body["count"] > MAX_BURST:
+        # Each of its messages is encrypted, decrypted and pushed to every webhook.
+        body["count"] = MAX_BURST
     if operation in DESTRUCTIVE:
         for part in (case.path_parameters, case.body):
             if isinstance(part, dict):

@@ -73,7 +73,7 @@ async def test_server_keeps_every_word_of_its_document(tmp_path: Path) -> None:
         with trio.fail_after(840):
             status, said, answers = await contract_run(world, tmp_path)
         log = world.log.read_text(encoding="utf-8")
-    assert status == 0, said[-20_000:]
+    assert status == 0, f"see below\n{said[-20_000:]}"
     assert undocumented(answers) == set()
     assert len(answers) >= LEAST_CASES
     assert {row["operation"] for row in answers} == {endpoint.name for endpoint in ENDPOINTS}

@@ -94,7 +94,7 @@ Dedicated = dict[str, dict[str, str]]
 async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names, dict[str, str], Dedicated]:
     """Make an instance that is connected and has a conversation behind it, and some of everything to spare."""
     (own_key,) = (await api.call("GET", "/v1/api-keys"))["data"]
-    endpoint = {"url": receiver, "events": ["*"]}
+    endpoint = {"url": receiver, "events": ["message.*"]}
     wanted = await _ids(api, "/v1/webhook-endpoints", endpoint, count=2)
     instance_id, number = await _pair(api)
     friend = str((await api.call("POST", "/v1/sandbox/contacts", {"persona": "echo"}))["number"])
@@ -116,15 +116,15 @@ async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names
     }
     spare = {
         "instance_id": await _ids(api, "/v1/instances", {"name": "spare"}),
-        "endpoint_id": await _ids(api, "/v1/webhook-endpoints", endpoint),
+        "endpoint_id": await _ids(api, "/v1/webhook-endpoints", endpoint | {"enabled": False}),
         "key_id": await _ids(api, "/v1/api-keys", {"name": "spare"}),
         "customer_id": await _ids(admin, "/admin/v1/customers", {"name": "spare"}),
     }
     protected = {names[name][0]: values[-1] for name, values in spare.items()} | {number: NOBODY}
-    return names, spare, protected, await _dedicated(api, names, spare)
+    return names, spare, protected, await _dedicated(api, admin, spare)
 
 
-async def _dedicated(api: Client, names: Names, spare: Names) -> Dedicated:
+async def _dedicated(api: Client, admin: Client, spare: Names) -> Dedicated:
     """What single operations need to find in the right state, so that each succeeds at least once."""
     stopped, _ = await _pair(api)
     await api.call("POST", f"/v1/instances/{stopped}/stop", {})
@@ -132,12 +132,14 @@ async def _dedicated(api: Client, names: Names, spare: Names) -> Dedicated:
     logged_out, _ = await _pair(api)
     fresh = str((await api.call("POST", "/v1/instances", {"name": "fresh"}))["id"])
     phone = str((await api.call("POST", "/v1/sandbox/phones", {}))["number"])
+    customer_id = spare["customer_id"][0]
+    (key_id,) = await _ids(admin, f"/admin/v1/customers/{customer_id}/api-keys", {"name": "spare"}, count=1)
     return {
         "start_instance": {"instance_id": stopped},
         "unlink_on_sandbox_phone": {"instance_id": unlinked, "number": its_number},
         "log_out_instance": {"instance_id": logged_out},
         "scan_with_sandbox_phone": {"instance_id": fresh, "number": phone},
-        "revoke_customer_api_key": {"customer_id": names["customer_id"][0], "key_id": spare["key_id"][0]},
+        "revoke_customer_api_key": {"customer_id": customer_id, "key_id": key_id},
         "revoke_api_key": {"key_id": spare["key_id"][1]},
         "get_qr": {"instance_id": spare["instance_id"][-2]},
         "request_pair_code": {"instance_id": spare["instance_id"][-3], "phone_number": phone},
