@@ -135,6 +135,7 @@ async def test_five_hundred_subscribers_do_not_stall_the_loop(folder: Path) -> N
             with trio.fail_after(5):
                 while len(front.edge.streams) < SUBSCRIBERS:
                     await trio.sleep(0.02)
+            begun_at = trio.current_time()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(feel)
                 await write(served, 0, instance_id, total, batch=1, pause_s=0.1)
@@ -143,6 +144,6 @@ async def test_five_hundred_subscribers_do_not_stall_the_loop(folder: Path) -> N
                 nursery.cancel_scope.cancel()
         assert found["wrong"] == []
         assert found["seen"] == [total] * SUBSCRIBERS
-        gaps.sort()
-        # All 500 at once would take a tenth of a second each time, and be half of what is felt.
-        assert gaps[len(gaps) * 9 // 10] < 0.06
+        # All 500 at once would stop the loop for some 60 ms with each event, which is most of the time.
+        stalled_s = sum(gap for gap in gaps if gap > 0.04)
+        assert stalled_s < 0.3 * (trio.current_time() - begun_at)
