@@ -247,9 +247,12 @@ def test_audit_pages_from_new_to_old(world: World) -> None:
     ]  # fmt: skip
     assert end is None
     assert (first[0].before, first[0].after) == ({"name": "3"}, {"name": "4"})
-    assert page(mode=Mode.TEST) == ([], None)
+    in_test, _ = page(mode=Mode.TEST)  # what concerns the customer as a whole is in both modes
+    assert [entry.action for entry in in_test] == ["customer.created"]
     with pytest.raises(BadCursor):
         page(cursor="aud_none")
+    with pytest.raises(BadCursor):
+        page(cursor=first[0].id, mode=Mode.TEST)
 
 
 def test_new_auth_of_a_deleted_row_is_no_crash(world: World) -> None:

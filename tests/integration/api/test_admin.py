@@ -12,6 +12,7 @@ from quart.wrappers import Response
 from api.routes import ENDPOINTS
 from api.routes.endpoint import Access
 from tests.integration.api.front import OPERATOR_TOKEN, Front, Holder, Json, open_front
+from tests.integration.api.walk import AUDITED
 
 ADMIN_KEY = "admin-key-of-the-tests-0123456789abcdef"
 PATH = "/admin/v1/customers"
@@ -127,3 +128,19 @@ async def test_keys_stay_with_their_customer(admin: Holder) -> None:
     wrong_mode = f"{PATH}/{one['id']}/api-keys"
     assert await admin.refused("POST", wrong_mode, {**wish, "mode": "live"}) == (404, "instance_not_found")
     assert await admin.refused("POST", f"{PATH}/cust_none/api-keys", {"name": "k"}) == (404, "customer_not_found")
+
+
+async def test_what_is_done_with_the_admin_key_is_on_record(admin: Holder) -> None:
+    customer = await admin.call("POST", PATH, {"name": "one"}, 201, X_Request_Id="create_customer")
+    path = f"{PATH}/{customer['id']}"
+    await admin.call("PATCH", path, {"name": "two"}, X_Request_Id="update_customer")
+    keys = [
+        await admin.call("POST", f"{path}/api-keys", {"name": name}, 201, X_Request_Id="create_customer_api_key")
+        for name in ("reader", "spare")
+    ]
+    await admin.call("DELETE", f"{path}/api-keys/{keys[1]['id']}", None, 204, X_Request_Id="revoke_customer_api_key")
+    reader = Holder(admin.client, customer["id"], keys[0]["secret"])
+    told = (await reader.call("GET", "/v1/audit-events"))["data"]
+    assert {row["actor"] for row in told} == {"admin"}
+    changing = {endpoint.name for endpoint in ROUTES if endpoint.method != "GET"}
+    assert {row["request_id"]: row["action"] for row in told} == {name: AUDITED[name] for name in changing}
