@@ -146,7 +146,9 @@ function curl(verb, path, operation, body) {
     encodeURIComponent((operation.parameters.find((one) => one.name === name) || {}).example || name));
   const words = [`curl -s "$WHATISUP_API${filled}"`];
   if (verb !== "get" && !(verb === "post" && body !== undefined)) words[0] = `curl -s -X ${verb.toUpperCase()} "$WHATISUP_API${filled}"`;
-  if ((operation.security || []).some((one) => one.apiKey)) words.push('-H "Authorization: Bearer $WHATISUP_API_KEY"');
+  const variable = { apiKey: "WHATISUP_API_KEY", adminKey: "WHATISUP_ADMIN_KEY" };
+  const scheme = (operation.security || []).flatMap((one) => Object.keys(one)).find((one) => variable[one]);
+  if (scheme) words.push(`-H "Authorization: Bearer $${variable[scheme]}"`);
   if (body !== undefined) {
     words.push("-H 'Content-Type: application/json'", `-d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`);
   }
@@ -183,13 +185,10 @@ function details(path, verb, described) {
 function access(described) {
   const schemes = (described.security || []).flatMap((one) => Object.keys(one));
   if (!schemes.length) return "Open to everybody.";
-  const said = [];
-  if (schemes.includes("apiKey")) said.push("Needs an API key");
-  else said.push(`Needs ${schemes.join(" or ")}`);
-  const scopes = described["x-scopes"] || [];
-  const text = said.join("") + (scopes.length ? ` with ${scopes.map((one) => `\`${one}\``).join(" and ")}` : "") +
-    (schemes.includes("streamToken") ? ", or `?token=`" : "");
-  return prose(`${text}.`);
+  const known = doc.components.securitySchemes;
+  const key = schemes.includes("apiKey") ? "Needs an API key" : schemes.map((one) => known[one].description).join(" ").replace(/\.$/, "");
+  const scopes = (described["x-scopes"] || []).map((one) => `\`${one}\``).join(" and ");
+  return prose(`${key}${scopes && ` with ${scopes}`}${schemes.includes("streamToken") ? ", or `?token=`" : ""}.`);
 }
 
 function success(status, response) {

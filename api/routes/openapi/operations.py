@@ -37,11 +37,15 @@ SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
         "name": "token",
         "description": "For clients that cannot set headers, such as EventSource in a browser.",
     },
-    "adminKey": {"type": "http", "scheme": "bearer", "description": "WHATISUP_ADMIN_KEY."},
+    "adminKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Needs the administrator's key, `WHATISUP_ADMIN_KEY`.",
+    },
     "operatorToken": {
         "type": "http",
         "scheme": "bearer",
-        "description": "WHATISUP_OPERATOR_TOKEN; not needed from this machine, without a proxy in between.",
+        "description": "Needs `WHATISUP_OPERATOR_TOKEN`, except from this machine without a proxy in between.",
     },
 }
 

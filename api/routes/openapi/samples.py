@@ -68,6 +68,8 @@ _FIELDS: Final[Mapping[str, Any]] = {
     "CustomerBody.name": "Acme",
     "CreateCustomer.name": "Acme",
     "AuditEvent.id": f"aud_{_ULID}",
+    "burst": 60,
+    "per_s": 1,
     "action": "instance.updated",
     "actor": "api_key",
     "target_type": "instance",
