@@ -62,7 +62,7 @@ async def test_token_in_the_query_opens_the_stream_alone(front: Front) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
-        ("GET", "/", (404, "not_found")),
+        ("GET", "/nothing", (404, "not_found")),
         ("GET", "/v1", (404, "not_found")),
         ("GET", "/v1/instances/", (404, "not_found")),
         ("GET", "/v1//instances", (404, "not_found")),
