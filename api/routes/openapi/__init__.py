@@ -25,7 +25,7 @@ from api.schemas.replies import ErrorEnvelope, EventEnvelope
 __all__ = ["codes_of", "document"]
 
 _DESCRIPTION = """\
-Send `Authorization: Bearer zpk_…` with each request. Times are ISO 8601 in UTC; ids are opaque and keep their order.
+Send `Authorization: Bearer zpk_…` with each request. Times are ISO 8601 in UTC; ids are opaque.
 Lists are `{"data": […], "next_cursor": …}`: pass `next_cursor` as `cursor` until it is null.
 What fails is `{"error": {"code", "message", "details"}, "request_id"}`: decide by `code`, show `message`, and give us
 `request_id`. Every answer carries it as `X-Request-Id` too. `POST`s that create or send take an `Idempotency-Key`.
