@@ -60,12 +60,6 @@ class Bus:
             for subscription in self._subscriptions.get(key, ()):
                 subscription.ring()
 
-    def ring_all(self) -> None:
-        """Wake everybody, so that open streams notice that the process is draining."""
-        for group in self._subscriptions.values():
-            for subscription in group:
-                subscription.ring()
-
     @contextmanager
     def subscribe(self, customer_id: str, mode: Mode) -> Iterator[Subscription]:
         """Be woken for one customer's events in one mode."""

@@ -23,7 +23,7 @@ from api.problems import Problem
 from api.routes import ENDPOINTS
 from api.routes.dispatch import refuse, view
 from api.routes.edge import Edge
-from api.streams import LINE, Line
+from api.streams import LINE, line_behind
 
 log = structlog.get_logger("api.access")
 
@@ -56,7 +56,7 @@ class _Connection(TrioASGIHTTPConnection):
                 await send(message)
 
         extensions: dict[str, Any] = request.scope["extensions"]
-        extensions[LINE] = Line.behind(send, request.http_version, nursery.cancel_scope.cancel)
+        extensions[LINE] = line_behind(send, request.http_version, nursery.cancel_scope.cancel)
         await super().handle_request(nursery, request, send_whole)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.streams.fanout import STALL_S, Fanout, TooManyStreams
 from api.streams.frames import Wanted, envelopes
-from api.streams.line import LINE, Line
+from api.streams.line import LINE, line_behind
 from api.streams.stream import Ending, Stream
 
-__all__ = ["LINE", "STALL_S", "Ending", "Fanout", "Line", "Stream", "TooManyStreams", "Wanted", "envelopes"]
+__all__ = ["LINE", "STALL_S", "Ending", "Fanout", "Stream", "TooManyStreams", "Wanted", "envelopes", "line_behind"]

@@ -40,6 +40,7 @@ IDLE_READ_S: Final = 60.0
 ROOM_S: Final = 0.25
 """How long a reader holds new events back for streams that are still sending what is in the tail."""
 ROOM_POLL_S: Final = 0.02
+BACKLOG_POLL_S: Final = 0.05
 RETRY_S: Final = 1.0
 
 
@@ -146,6 +147,7 @@ class Fanout:
             while data:
                 stream.begin_send()
                 yield data
+                await self._let_through(stream)
                 stream.finish_send(self._stall_s)
                 data = await self._next(group, stream)
             stream.begin_send()
@@ -238,6 +240,11 @@ class Fanout:
                 if piece.data:
                     return piece.data
         return b""
+
+    async def _let_through(self, stream: Stream) -> None:
+        """Wait until what was sent is on its way to the client, where the connection does not do so by itself."""
+        while stream.line.backlog > CHUNK_BYTES and stream.ending is None:  # noqa: ASYNC110  # nobody says so
+            await trio.sleep(BACKLOG_POLL_S)
 
     async def _more(self, group: _Group, stream: Stream) -> Piece | None:
         """The next piece of the log, of the tail or of the store; None when there is none to be had now."""

@@ -1,8 +1,8 @@
-"""The connection under a stream, for the one case in which the stream itself can do nothing: it is stuck in a send.
+"""The connection under a stream: how much of it lies unread, and a way to end it when nothing gets through.
 
-Rule: hypercorn sends under a shield and gives nobody its socket, so this walks from the `send` it handed us to the
-socket behind it. A test holds that way against the installed hypercorn; where it leads nowhere, only the kernel's
-timeout ends a stuck send.
+Rule: hypercorn sends under a shield and gives nobody its socket, so this walks from the `send` it handed us to what is
+behind it. Tests hold both ways against the installed hypercorn; where they lead nowhere, only the kernel's timeout ends
+a stuck send.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -21,42 +21,101 @@ LINE: Final = "whatisup.line"
 """Where a request's scope carries its line, among the extensions."""
 
 _RESET: Final = struct.pack("ii", 1, 0)
+_CANCEL: Final = 8
+"""The code of an HTTP/2 stream that is no longer needed."""
 
 
-class Line:
-    """A way to end a connection (HTTP/1) or a request (HTTP/2, where others share the connection)."""
+class Line(Protocol):
+    """What a stream needs of the connection it is sent on."""
 
-    def __init__(self, connection: trio.SocketStream | None = None, cancel: Callable[[], None] | None = None) -> None:
-        self._connection = connection
-        self._cancel = cancel
-
-    @classmethod
-    def behind(cls, send: object, http_version: str, cancel: Callable[[], None]) -> Line:
-        """Find the connection behind hypercorn's `send`; `cancel` ends the request alone."""
-        return cls(cancel=cancel) if http_version == "2" else cls(_connection(send))
+    @property
+    def backlog(self) -> int:
+        """Bytes that were taken from us and that the client has not let through yet."""
 
     def keep_small(self) -> None:
         """Let the kernel hold no more of what is sent than a stream needs to flow."""
-        if self._connection is not None:
-            self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def drop(self) -> bool:
         """End it at once, with whatever was not read yet; False if there is no way to."""
-        if self._cancel is not None:
-            self._cancel()
-            return True
-        if self._connection is None or self._connection.socket.fileno() < 0:
+
+
+class NoLine:
+    """Nothing is known of the connection."""
+
+    backlog = 0
+
+    def keep_small(self) -> None:
+        """Nothing to be done."""
+
+    def drop(self) -> bool:
+        """Nothing to be done."""
+        return False
+
+
+class Http1Line:
+    """A connection of its own. A send takes as long as the client does, so there is no backlog."""
+
+    backlog = 0
+
+    def __init__(self, connection: trio.SocketStream) -> None:
+        self.socket = connection.socket
+
+    def keep_small(self) -> None:
+        """Bound the socket's send buffer."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    def drop(self) -> bool:
+        """Reset the connection."""
+        if self.socket.fileno() < 0:
             return False
-        self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._connection.socket.close()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.socket.close()
         return True
 
 
-def _connection(send: object) -> trio.SocketStream | None:
-    """HTTPStream.app_send -> H11Protocol.stream_send -> TCPServer.protocol_send -> its stream, under TLS if need be."""
-    found: Any = getattr(send, "__self__", None)
-    for _ in range(2):
-        found = getattr(getattr(found, "send", None), "__self__", None)
-    stream = getattr(found, "stream", None)
+class Http2Line:
+    """One of several streams on a connection.
+
+    Hypercorn takes without an end what the client's window has no room for, so the backlog is ours to bound.
+    """
+
+    def __init__(self, protocol: Any, stream_id: int, cancel: Callable[[], None]) -> None:
+        self._protocol = protocol
+        self._stream_id = stream_id
+        self._cancel = cancel
+
+    @property
+    def backlog(self) -> int:
+        """What hypercorn holds for the client's window to open."""
+        held = self._protocol.stream_buffers.get(self._stream_id)
+        return 0 if held is None else len(held.buffer)
+
+    def keep_small(self) -> None:
+        """The connection is not ours alone."""
+
+    def drop(self) -> bool:
+        """Reset the stream, which makes hypercorn forget what it holds for it, and end the request."""
+        if self._stream_id in self._protocol.stream_buffers:
+            self._protocol.connection.reset_stream(self._stream_id, _CANCEL)
+            self._protocol.priority.unblock(self._stream_id)
+            self._protocol.task_group.spawn(self._protocol._flush)
+        self._cancel()
+        return True
+
+
+def line_behind(send: object, http_version: str, cancel: Callable[[], None]) -> Line:
+    """Find what is behind hypercorn's `send` of a request; `cancel` ends the request alone.
+
+    HTTPStream.app_send -> H11Protocol or H2Protocol -> TCPServer -> its stream, under TLS if need be.
+    """
+    request: Any = getattr(send, "__self__", None)
+    protocol = _behind(request)
+    if http_version == "2":
+        return Http2Line(protocol, request.stream_id, cancel) if hasattr(protocol, "stream_buffers") else NoLine()
+    stream = getattr(_behind(protocol), "stream", None)
     stream = getattr(stream, "transport_stream", stream)
-    return stream if isinstance(stream, trio.SocketStream) else None
+    return Http1Line(stream) if isinstance(stream, trio.SocketStream) else NoLine()
+
+
+def _behind(sender: object) -> Any:
+    return getattr(getattr(sender, "send", None), "__self__", None)

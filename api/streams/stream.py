@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from api.streams.frames import RETRY, Wanted, cut
-from api.streams.line import Line
+from api.streams.line import Line, NoLine
 
 STUCK_S: Final = 0.25
 """A send that takes longer is not waited for by others."""
@@ -54,7 +54,7 @@ class Stream:
         self.position = position
         self.key_id = key_id
         self.expires_at = expires_at
-        self.line = Line() if line is None else line
+        self.line = NoLine() if line is None else line
         self.ending: Ending | None = None
         self.last_event_id: str | None = None
         self.sending_since: float | None = None

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import structlog
 import trio
+from h2.connection import H2Connection
+from h2.events import ResponseReceived, StreamReset
 
 from api.streams import Fanout
 from tests.conftest import TEST_SECRETS
@@ -288,8 +290,8 @@ async def test_way_to_the_socket_holds_with_this_hypercorn(folder: Path, monkeyp
         live = await stream(served, alice)
         await live.frame()
         (line,) = found
-        assert line._connection.socket.getpeername() == live.connection.socket.getsockname()
-        assert line._connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 * 1024
+        assert line.socket.getpeername() == live.connection.socket.getsockname()
+        assert line.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 * 1024
         assert line.drop()
         assert not line.drop()
         await live.close()
@@ -386,3 +388,35 @@ async def test_groups_and_tails_end_with_their_last_stream(folder: Path) -> None
             while len(streams):
                 await trio.sleep(0.01)
         assert (streams.tail_bytes, streams._groups, len(streams.turns)) == (0, {}, 0)
+
+
+async def test_http2_reader_that_takes_nothing_loses_its_stream_and_not_its_connection(folder: Path) -> None:
+    async with opened(folder) as (served, alice, instance_id):
+        streams = served.front.edge.streams
+        streams._stall_s = streams._watch._stall_s = 0.3
+        connection, http = await connect(served), H2Connection()
+        http.initiate_connection()
+        is_reset = False
+        head = [(":method", "GET"), (":scheme", "http"), (":authority", "x"), ("authorization", f"Bearer {alice.key}")]
+        http.send_headers(1, [(":path", "/v1/events"), *head], end_stream=True)
+        await connection.send_all(http.data_to_send())
+        with trio.fail_after(5):
+            while not len(streams):
+                await trio.sleep(0.01)
+            await served.append(instance_id, 120, size=10_000)
+            held = 0
+            while len(streams):  # the window is never opened again
+                held = max([held, *(one.line.backlog for one in streams._streams)])
+                await trio.sleep(0.02)
+            http.send_headers(3, [(":path", "/healthz"), *head], end_stream=True)
+            await connection.send_all(http.data_to_send())
+            answered: dict[int, str] = {}
+            while 3 not in answered or not is_reset:
+                for event in http.receive_data(bytes(await connection.receive_some(65536))):
+                    if isinstance(event, ResponseReceived):
+                        answered[event.stream_id] = dict(event.headers)[b":status"].decode()
+                    is_reset |= isinstance(event, StreamReset) and event.stream_id == 1
+                await connection.send_all(http.data_to_send())
+        assert answered == {1: "200", 3: "200"}
+        assert 0 < held < 256 * 1024
+        await connection.aclose()

@@ -42,13 +42,6 @@ async def test_what_is_committed_between_two_waits_is_not_missed(autojump_clock:
         assert await is_rung(mine)
 
 
-async def test_ring_all_wakes_everybody(autojump_clock: trio.testing.MockClock) -> None:
-    bus = Bus()
-    with bus.subscribe("a", Mode.TEST) as one, bus.subscribe("b", Mode.LIVE) as two:
-        bus.ring_all()
-        assert [await is_rung(one), await is_rung(two)] == [True, True]
-
-
 def test_publish_counts_what_was_told() -> None:
     bus = Bus()
     bus.publish(event("a") for _ in range(2))
