@@ -44,11 +44,10 @@ _CURSOR = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 async def list_or_stream(exchange: Exchange[Nothing, EventsQuery]) -> Answer | Response:
     """Answer with a stream, or with a page where the client asks for JSON."""
     wanted = await _wanted(exchange)
-    after = exchange.query.after or exchange.query.cursor
+    after = exchange.headers.get("Last-Event-ID") or exchange.query.after or exchange.query.cursor
     headers = _warn_of_key(exchange)
     if exchange.accepts((SSE, JSON)) == JSON:
         return Answer(await _page(exchange, wanted, after), headers=headers)
-    after = exchange.headers.get("Last-Event-ID") or after
     return _stream(exchange, wanted, await _position(exchange.edge, exchange.principal, after), headers)
 
 

@@ -128,7 +128,7 @@ _LAST_EVENT_ID: Final = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_]{1,64}$"},
-    "description": "The last `id:` seen on the stream; goes before `after`.",
+    "description": "The last `id:` seen on the stream; goes before `after` and `cursor`.",
 }
 
 _REQUEST_ID: Final = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}

@@ -106,3 +106,12 @@ async def test_cursor_that_is_none_of_ours_is_400(front: Front, cursor: str) -> 
 async def test_bad_last_event_id_is_400(front: Front) -> None:
     alice = await front.holder()
     assert await alice.refused("GET", "/v1/events", Last_Event_ID="evt_unknown") == (400, "bad_cursor")
+
+
+async def test_page_goes_on_after_the_last_event_id_as_a_stream_does(front: Front) -> None:
+    alice = await front.holder()
+    await append(front, await alice.create(), *[STATUS] * 3)
+    first, *rest = [row["event_id"] for row in (await alice.call("GET", "/v1/events", **PAGE))["data"]]
+    page = await alice.call("GET", "/v1/events", **PAGE, Last_Event_ID=first)
+    assert [row["event_id"] for row in page["data"]] == rest
+    assert await alice.refused("GET", "/v1/events", **PAGE, Last_Event_ID="&A%p[%") == (400, "bad_cursor")
