@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
@@ -27,6 +28,10 @@ def serve(host: str | None, port: int | None, no_sandbox: bool) -> None:
     )
     bootstrap.configure_logging(settings)
     options = bootstrap.Options(has_sandbox=not no_sandbox)
+    # What is imported by now lives as long as the process: the collector need not walk over it each time, which is most
+    # of what a full collection takes, and stops everything meanwhile.
+    gc.collect()
+    gc.freeze()
     trio.run(partial(bootstrap.serve, settings, options, task_status=_Announcement(settings)))
 
 
