@@ -36,11 +36,11 @@ class LaneWindow:
         return self._after
 
     def note(self, due: Due) -> None:
-        """Take in a delivery that was just committed: the newest of its lane."""
+        """Take in a delivery that was just committed: the newest of its lane, unless a read was quicker to show it."""
         self._news += 1
         if self.is_behind or self.lane.is_late or len(self.queue) >= WINDOW:
             self.is_behind = True
-        else:
+        elif due.position > self._after:
             self._append(due)
         self._bell.set()
 

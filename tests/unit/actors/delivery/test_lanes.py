@@ -73,6 +73,15 @@ def test_what_is_noted_during_a_read_makes_another_read() -> None:
     assert (shown(window), window.is_behind) == ([2], False)
 
 
+def test_what_was_read_before_it_was_noted_is_not_taken_in_again() -> None:
+    window = LaneWindow(LANE)
+    read(window, [due(1), due(2)])
+    window.note(due(2))  # committed before the read, told after it
+    window.queue.popleft()
+    window.note(due(1))
+    assert (shown(window), window.is_behind) == ([2], False)
+
+
 def test_read_that_a_second_look_overtook_is_void() -> None:
     window = LaneWindow(LANE)
     read(window, [due(5)])
@@ -115,13 +124,15 @@ async def test_wait_ends_with_news_and_with_time(autojump_clock: MockClock) -> N
     assert trio.current_time() == 6
 
 
-@given(st.lists(st.sampled_from(["commit", "read", "take", "look"]), max_size=80))
+@given(st.lists(st.sampled_from(["commit", "note", "read", "take", "look"]), max_size=80))
 def test_every_delivery_is_taken_once_and_in_order(steps: list[str]) -> None:
-    window, rows, taken, settled = LaneWindow(LANE), [], [], set[int]()
-    for step in [*steps, *["read", "take"] * 200]:
+    window, rows, taken, settled, noted = LaneWindow(LANE), list[Due](), list[int](), set[int](), 0
+    for step in [*steps, *["note"] * 80, *["read", "take"] * 200]:
         if step == "commit":
             rows.append(due(len(rows) + 1))
-            window.note(rows[-1])
+        elif step == "note" and noted < len(rows):
+            window.note(rows[noted])
+            noted += 1
         elif step == "look":
             window.look_again()
         elif step == "read" and window.is_behind and not window.queue:
