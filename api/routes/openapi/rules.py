@@ -46,13 +46,18 @@ def neither_both(one: str, other: str) -> dict[str, Any]:
     return {"not": {"required": [one, other]}}
 
 
+def at_most_one(one: str, other: str) -> dict[str, Any]:
+    """One of two fields, or none; null counts as left out."""
+    return {"anyOf": [{"properties": {name: {"type": "null"}}} for name in (one, other)]}
+
+
 _ADDRESSED: Final = either("to", "instance_id")
 
 # Of whole objects.
 OBJECTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "PatchInstance": {"minProperties": 1},
     "ContactCard": either("phone_number", "vcard"),
-    "CreateFault": either("number", "instance_id"),
+    "CreateFault": {**either("number", "instance_id"), **at_most_one("times", "seconds")},
     "ContactSends": _ADDRESSED,
     "ContactVotes": _ADDRESSED,
     "ContactReads": _ADDRESSED,
