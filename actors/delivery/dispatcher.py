@@ -31,7 +31,7 @@ from actors.delivery.slots import Slots
 from actors.histogram import Histogram
 from actors.tracing import Tracer
 from actors.writer import Writer
-from whatisup.errors import StoreUnavailable
+from whatisup.errors import StoreError, StoreUnavailable
 from whatisup.store import (
     Attempt,
     Database,
@@ -55,6 +55,8 @@ RECEIVER_S: Final = 5.0
 RECEIVERS: Final = 1024
 SWEEP_S: Final = 60.0
 """How often the queue is searched for lanes that nobody works on, as after an outage of the store."""
+SWEEP_AGAIN_S: Final = 5.0
+"""When a search that failed is made again."""
 LOOK_S: Final = 30.0
 """How long a lane sleeps at most before it compares a due time with the wall clock again."""
 TURN_S: Final = 5.0
@@ -164,15 +166,13 @@ class Dispatcher:
         """Deliver until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await nursery.start(self._settler.run)
-            task_status.started()
-            await self._try_to_sweep(None)
-            while True:
-                with trio.move_on_after(SWEEP_S):
-                    await self._woken.wait()
-                woken, self._to_wake, self._woken = self._to_wake, set(), trio.Event()
-                for endpoint_id in woken or (None,):
-                    await self._try_to_sweep(endpoint_id)
+            try:
+                await nursery.start(self._settler.run)
+                task_status.started()
+                await self._sweep_on()
+            finally:
+                # The writer outlives us, and must not fail because there is nobody left to tell.
+                self._nursery = None
 
     async def drain(self) -> None:
         """Begin no more attempts, and return once those under way have ended and are committed."""
@@ -183,21 +183,39 @@ class Dispatcher:
 
     # --- lanes ------------------------------------------------------------------------------------------------------
 
-    async def _try_to_sweep(self, endpoint_id: str | None) -> None:
-        """Find lanes with something in them: of one endpoint, all of which look again; or all that nobody works on."""
+    async def _sweep_on(self) -> None:
+        """Sweep endpoints when they are woken, and everything in its time, however often that is."""
+        sweep_at = trio.current_time()
+        while True:
+            woken, self._to_wake, self._woken = self._to_wake, set(), trio.Event()
+            swept = [await self._try_to_sweep(endpoint_id) for endpoint_id in woken]
+            if trio.current_time() >= sweep_at:
+                swept.append(await self._try_to_sweep(None))
+                sweep_at = trio.current_time() + SWEEP_S
+            if not all(swept):
+                sweep_at = trio.current_time() + SWEEP_AGAIN_S
+            with trio.move_on_at(sweep_at):
+                await self._woken.wait()
+
+    async def _try_to_sweep(self, endpoint_id: str | None) -> bool:
+        """Find lanes with something in them: of one endpoint, all of which look again; or all that nobody works on.
+
+        False if the store could not be asked.
+        """
         try:
             found = await self._database.read(partial(deliveries.lanes, endpoint_id=endpoint_id))
-        except StoreUnavailable:
-            log.warning("webhook.sweep_failed")
+        except StoreError as error:
+            log.warning("webhook.sweep_failed", error=str(error))
             if endpoint_id is not None:
                 self._to_wake.add(endpoint_id)  # with the next sweep
-            return
+            return False
         if endpoint_id is not None:
             self._forget(endpoint_id)
             for lane in [lane for lane in self._windows if lane.endpoint_id == endpoint_id]:
                 self._windows[lane].look_again()
         for lane in found:
             self._window(lane)
+        return True
 
     def _forget(self, endpoint_id: str) -> None:
         self._receivers.pop(endpoint_id, None)

@@ -419,3 +419,51 @@ async def test_sweep_finds_what_nobody_told_of(post: Office, monkeypatch: pytest
         post.writer.on_deliveries = None
         await post.tell("silent")
         await until(lambda: hook.taken == ["silent"])
+
+
+async def test_sweep_comes_in_its_time_however_often_endpoints_are_woken(
+    post: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "SWEEP_S", 0.1)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        post.writer.on_deliveries = None
+        await post.tell("silent")
+
+        def is_taken_while_others_are_woken() -> bool:
+            dispatcher.wake("wh_of_somebody_else")
+            return hook.taken == ["silent"]
+
+        await until(is_taken_while_others_are_woken, within_s=5)
+
+
+async def test_start_during_an_outage_is_made_up_for_soon(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "SWEEP_AGAIN_S", 0.1)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    await post.tell("waits")
+    read, failures = post.store.read, 0
+
+    def fail_once(*args: object) -> object:
+        nonlocal failures
+        if not failures:
+            failures += 1
+            raise StoreUnavailable("the server restarts")
+        return read(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(post.store, "read", fail_once)
+    async with post.open():
+        await until(lambda: hook.taken == ["waits"], within_s=5)
+    assert failures
+
+
+async def test_commits_after_the_end_are_told_to_nobody(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        pass
+    post.writer.on_deliveries = dispatcher.note
+    await post.tell("after the end")
+    async with post.open():
+        await until(lambda: hook.taken == ["after the end"])
