@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def iso(at: int) -> str:
@@ -22,7 +23,7 @@ def unix_ms(text: str) -> int:
     """Read `2026-05-01T12:34:56.000Z`, or any ISO 8601 moment with a zone, as unix milliseconds.
 
     Raises:
-        ValueError: it is no moment, says no zone, or lies before 1970.
+        ValueError: it is no moment, says no zone, or lies before 1970 or after 9999 in UTC, where it cannot be shown.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -33,4 +34,6 @@ def unix_ms(text: str) -> int:
     at = (moment - _EPOCH) // timedelta(milliseconds=1)
     if at < 0:
         raise ValueError("there is nothing before 1970")
+    if at > _LAST:
+        raise ValueError("there is nothing after 9999")
     return at

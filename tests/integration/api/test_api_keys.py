@@ -68,6 +68,7 @@ async def test_no_key_makes_one_that_is_worth_more(front: Front) -> None:
         ({"expires_at": iso(ends_at + 1)}, "expires_at"),
         ({"expires_at": iso(front.edge.now() - 1)}, "expires_at"),
         ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-01:00"}, "expires_at"),
         ({"scopes": ["everything"]}, "scopes[0]"),
         ({"mode": "live"}, "mode"),
         ({"customer_id": "cust_other"}, "customer_id"),
