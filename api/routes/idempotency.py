@@ -225,7 +225,10 @@ def _key(exchange: Exchange[Any, Any]) -> str | None:
 
 
 def _scope(exchange: Exchange[Any, Any]) -> Scope:
-    return Scope(*exchange.owner, exchange.method, exchange.path)
+    """Within what a key is unique; a bound key has its own, lest it be shown replies about what it may not see."""
+    bound_to = None if exchange.caller is None else exchange.caller.instance_id
+    path = exchange.path if bound_to is None else f"{exchange.path}#{bound_to}"
+    return Scope(*exchange.owner, exchange.method, path)
 
 
 def _lane(exchange: Exchange[Any, Any]) -> str:

@@ -45,6 +45,17 @@ async def test_key_is_scoped_by_customer_mode_and_path(front: Front) -> None:
     assert len(ids) == 3
 
 
+async def test_bound_key_is_not_shown_what_its_customer_was_answered(front: Front) -> None:
+    alice = await front.holder()
+    bound = await front.holder(instance_id=await alice.create())
+    made = await alice.call("POST", "/v1/webhook-endpoints", HOOK, 201)
+    rotation = f"/v1/webhook-endpoints/{made['id']}/rotate-secret"
+    await alice.call("POST", rotation, {}, **KEY)
+    assert await bound.refused("POST", rotation, {}, **KEY) == (404, "webhook_endpoint_not_found")
+    theirs = await alice.call("POST", "/v1/api-keys", {"name": "k"}, 201, **KEY)
+    assert (await bound.call("POST", "/v1/api-keys", {"name": "k"}, 201, **KEY))["id"] != theirs["id"]
+
+
 def test_every_post_that_makes_or_sends_takes_the_header() -> None:
     posts = {endpoint.name: endpoint for endpoint in CHANGING if endpoint.method == "POST"}
     assert {name for name in posts if not posts[name].takes_idempotency_key} == set(NOT_ONCE)
