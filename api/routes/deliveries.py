@@ -7,6 +7,7 @@ theirs, and a bound key only what its own endpoints get.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -40,9 +41,11 @@ def payload_of(who: Principal, row: Delivery, event: Event | None, now: int) -> 
     """Render what a delivery carries; None where it has expired, or where the key may not read it."""
     if event is None or event.data is None or not row.has_payload(now):
         return None
-    if row.event.startswith("message.") and not who.may_read_messages:
-        return None
-    return EventEnvelope.of(event)
+    return EventEnvelope.of(event) if _may_read(who, row) else None
+
+
+def _may_read(who: Principal, row: Delivery) -> bool:
+    return who.may_read_messages or not row.event.startswith("message.")
 
 
 async def _rendered(
@@ -103,6 +106,8 @@ async def show(exchange: Plain) -> Answer:
     edge, who = exchange.edge, exchange.principal
     row, attempts, found = await edge.system.database.read(partial(_read_one, exchange))
     (payload,) = await _rendered(edge, who, [row], found)
+    if not _may_read(who, row):  # a receiver may say what it was told
+        attempts = [replace(one, response=None) for one in attempts]
     return Answer(DeliveryWithAttempts.after(row, payload, attempts))
 
 

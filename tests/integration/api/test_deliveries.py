@@ -191,6 +191,14 @@ async def test_messages_are_shown_to_keys_that_may_read_them(front: Front) -> No
     assert (hidden["event"], hidden["payload"]) == (RECEIVED, None)
     assert shown["payload"]["event"] == STATUS
     assert (await blind.call("GET", f"{PATH}/{hidden['id']}"))["payload"] is None
+    await attempt(front, DeliveryStatus.SUCCESS)
+    said = {
+        row["event"]: [
+            (await holder.call("GET", f"{PATH}/{row['id']}"))["attempts"][0]["response"] for holder in (alice, blind)
+        ]
+        for row in (hidden, shown)
+    }
+    assert said == {RECEIVED: ["hello", None], STATUS: ["hello", "hello"]}
     again = await blind.call("POST", f"{PATH}/{hidden['id']}/redeliver", status=202)
     assert again["payload"] is None
 
