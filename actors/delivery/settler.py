@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from actors.writer import Writer
-from whatisup.errors import StoreError, StoreUnavailable
+from whatisup.errors import StoreUnavailable
 from whatisup.store import Attempt, SettleOutcome, Tx
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,7 @@ class Settler:
     async def _commit(self, batch: list[tuple[Attempt, trio.Event]]) -> None:
         try:
             outcome = await self._write([attempt for attempt, _ in batch])
-        except StoreError:
+        except Exception:  # the store's refusal, or a bug in settling one of them: not to be the end of all others
             if len(batch) > 1:
                 for one in batch:
                     await self._commit([one])

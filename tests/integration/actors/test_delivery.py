@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.integration.actors.office import HANG, Office, office, until
 from tests.store.world import ORIGIN
 from whatisup.errors import StoreUnavailable
 from whatisup.store import (
+    Attempt,
     DeliveryKind,
     DeliveryStatus,
     DisabledReason,
@@ -22,6 +23,8 @@ from whatisup.store import (
     Event,
     Mode,
     Ordering,
+    SettleOutcome,
+    Tx,
     deliveries,
     webhooks,
 )
@@ -467,3 +470,42 @@ async def test_commits_after_the_end_are_told_to_nobody(post: Office) -> None:
     await post.tell("after the end")
     async with post.open():
         await until(lambda: hook.taken == ["after the end"])
+
+
+async def test_what_nobody_told_of_is_not_overtaken(post: Office) -> None:
+    # As after a commit whose answer got lost: the rows are there, and the writer knows nothing of them.
+    hook = await post.hook(lambda text, before: 500 if text == "2" and before < 1 else 200)
+    await post.endpoint(hook)
+    async with post.open(delays_s=(0.5,)) as dispatcher:
+        await post.tell("1")
+        await post.settled(1)
+        await post.tell("2")
+        await until(lambda: len(hook.seen) == 2)
+        post.writer.on_deliveries = None
+        await post.tell("3")
+        await post.tell("3", name="another")
+        post.writer.on_deliveries = dispatcher.note
+        await post.tell("4")
+        await until(lambda: len(hook.taken) == 5, within_s=5)
+    assert [body["data"]["text"] for body in hook.bodies if body["instance_id"] == post.instance().id] == list("12234")
+
+
+async def test_a_bug_in_settling_costs_one_outcome_and_no_other(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        settle = dispatcher._settler._settle
+
+        def buggy(tx: Tx, attempts: Sequence[Attempt]) -> SettleOutcome:
+            if any(attempt.delivery.position == 2 for attempt in attempts):
+                raise ZeroDivisionError
+            return settle(tx, attempts)
+
+        dispatcher._settler._settle = buggy
+        await post.tell(*texts(3))
+
+        async def are_others_settled() -> bool:
+            return [row.position for row in await post.rows() if row.next_attempt_at is None] == [1, 3]
+
+        await until(are_others_settled, within_s=5)
+    assert hook.taken == texts(3)
