@@ -48,6 +48,7 @@ class Slots:
 
     def __init__(self, *, per_host: int, in_all: int) -> None:
         half = max(1, in_all // 2)
+        self._crowds = _Bounds(per_host)
         self._customers = _Bounds(half)
         self._hosts = _Bounds(per_host)
         self._slow = trio.Semaphore(half)
@@ -58,6 +59,8 @@ class Slots:
     async def one(self, customer_id: str, host: str) -> AsyncIterator[None]:
         """Hold a place for attempts at `host`, one after the other."""
         async with AsyncExitStack() as held:
+            # A customer's crowd before one host waits here, and not in the places of all its hosts.
+            await held.enter_async_context(self._crowds.one_of((customer_id, host)))
             await held.enter_async_context(self._customers.one_of(customer_id))
             await held.enter_async_context(self._hosts.one_of(host))
             if host not in self._quick:

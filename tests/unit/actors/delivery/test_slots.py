@@ -68,6 +68,16 @@ async def test_customer_gets_half_of_the_places_at_most() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_crowd_before_one_host_leaves_its_customer_room_for_another() -> None:
+    slots = Slots(per_host=4, in_all=16)
+    async with trio.open_nursery() as nursery:
+        crowd = Crowd(slots, nursery)
+        await crowd.send("hanging", 50, "one")
+        await crowd.send("fine", 4, "one")
+        assert crowd.inside.count("fine") == 4
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(("took_s", "is_well"), [(SLOW_S + 0.1, True), (0.1, False)])
 async def test_host_that_gets_slow_loses_its_rank(took_s: float, is_well: bool) -> None:
     slots = Slots(per_host=4, in_all=4)
@@ -86,6 +96,7 @@ async def test_nothing_is_remembered_of_who_left() -> None:
         crowd = Crowd(slots, nursery)
         await crowd.send("a", 3)
         nursery.cancel_scope.cancel()
+    assert not slots._crowds._by_key
     assert not slots._hosts._by_key
     assert not slots._customers._by_key
     with trio.fail_after(1):
