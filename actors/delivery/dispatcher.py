@@ -344,9 +344,10 @@ class Dispatcher:
             return True
         # What comes next is read from the rows, so they have to say it first.
         await done.wait()
-        if window.is_next(due):
+        is_next = window.is_next(due)
+        if is_next:
             window.queue.popleft()
-            self._go_on(window, attempt)
+        self._go_on(window, attempt, is_next=is_next)
         return False
 
     @contextmanager
@@ -359,8 +360,8 @@ class Dispatcher:
             if self._is_closing and not self.stats.in_flight:
                 self._quiet.set()
 
-    def _go_on(self, window: LaneWindow, attempt: Attempt) -> None:
-        """Put a failed delivery back where it belongs."""
+    def _go_on(self, window: LaneWindow, attempt: Attempt, *, is_next: bool) -> None:
+        """Put a failed delivery back where it belongs; its own lane, read anew meanwhile, has it already."""
         if attempt.next_attempt_at is None:
             return
         due = attempt.delivery
@@ -368,7 +369,7 @@ class Dispatcher:
             window.look_again()
         elif attempt.is_late:
             self._window(replace(due.lane, is_late=True)).look_again()
-        else:
+        elif is_next:
             window.queue.appendleft(
                 replace(
                     due,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event as ThreadEvent
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +23,7 @@ from whatisup.store import (
     DisabledReason,
     EndpointChanges,
     Event,
+    Lane,
     Mode,
     Ordering,
     SettleOutcome,
@@ -509,3 +512,88 @@ async def test_a_bug_in_settling_costs_one_outcome_and_no_other(post: Office) ->
 
         await until(are_others_settled, within_s=5)
     assert hook.taken == texts(3)
+
+
+async def test_late_one_goes_its_way_though_all_was_read_anew_meanwhile(
+    post: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = await post.hook(lambda text, before: 500 if text == "1" and before < 3 else 200)
+    endpoint = await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        send = dispatcher._client.post
+
+        async def woken_meanwhile(*args: Any, **how: Any) -> Any:
+            outcome = await send(*args, **how)
+            if len(hook.seen) == 3:
+                dispatcher.wake(endpoint.id)
+                await until(lambda: not any(window.queue for window in dispatcher._windows.values()))
+            return outcome
+
+        monkeypatch.setattr(dispatcher._client, "post", woken_meanwhile)
+        await post.tell(*texts(2))
+        await until(lambda: len(hook.taken) == 2, within_s=5)
+    assert hook.taken == ["2", "1"]
+
+
+async def test_endpoint_that_was_changed_while_it_was_read_is_read_again(
+    post: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = await post.hook()
+    endpoint = await post.endpoint(hook)
+    await enable(post, endpoint.id)
+    await post.tell("held")
+    await enable(post, endpoint.id, False)
+    receivers, reading, enabled = webhooks.receivers, ThreadEvent(), ThreadEvent()
+
+    def slowly(*args: Any) -> Any:
+        found = receivers(*args)
+        if not reading.is_set():
+            reading.set()
+            assert enabled.wait(10)
+        return found
+
+    monkeypatch.setattr(webhooks, "receivers", slowly)
+    async with post.open() as dispatcher:
+        dispatcher._window(Lane(endpoint.id, post.instance().id, DeliveryKind.LIVE))
+        await until(reading.is_set)
+        await enable(post, endpoint.id)
+        dispatcher.wake(endpoint.id)
+        await until(lambda: not dispatcher._to_wake)
+        await trio.sleep(0.1)
+        enabled.set()
+        await until(lambda: hook.taken == ["held"], within_s=5)
+
+
+async def test_who_waits_for_a_place_sends_nothing_to_an_endpoint_that_is_gone(post: Office) -> None:
+    hook = await post.hook()
+    plain_answer = hook._answer
+
+    async def slowly(peer: object, stream: object) -> bool:
+        await trio.sleep(0.3)
+        return await plain_answer(peer, stream)  # type: ignore[arg-type]
+
+    hook.judge = lambda *_: 410
+    hook._answer = slowly  # type: ignore[method-assign]
+    await post.endpoint(hook)
+    async with post.open(per_host=1) as dispatcher:
+        for name in "abcde":
+            await post.tell(f"from {name}", name=name)
+        await until(lambda: hook.seen)
+        await until(lambda: not dispatcher._windows)
+    assert len(hook.seen) == 1
+
+
+async def test_store_that_reads_slowly_does_not_use_up_a_turn(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "TURN_S", 0.05)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    async with post.open() as dispatcher:
+        render = dispatcher._render
+
+        async def slowly(events: Sequence[Event]) -> list[bytes]:
+            await trio.sleep(0.1)
+            return await render(events)
+
+        dispatcher._render = slowly
+        await post.tell("1")
+        await until(lambda: hook.taken == ["1"], within_s=5)
