@@ -141,6 +141,8 @@ class Dispatcher:
         self._receivers: OrderedDict[str, tuple[float, Receiver]] = OrderedDict()
         self._noted: int | None = None
         self._has_missed = False
+        self._changes = 0
+        """How often an endpoint was changed."""
         self._to_wake: set[str] = set()
         self._woken = trio.Event()
         self._is_closing = False
@@ -233,6 +235,7 @@ class Dispatcher:
         return True
 
     def _forget(self, endpoint_id: str) -> None:
+        self._changes += 1
         self._receivers.pop(endpoint_id, None)
 
     def _window(self, lane: Lane) -> LaneWindow:
@@ -295,11 +298,13 @@ class Dispatcher:
             return False
         host = urlsplit(receiver.url).hostname or ""
         async with self._slots.one(receiver.customer_id, host):
-            ends_at = trio.current_time() + TURN_S
+            if await self._receiver(window.lane.endpoint_id) != receiver:
+                return True  # it was changed while we waited for the place
             dues = tuple(window.queue)
             rows = await self._database.read(log_rows.by_ids, [due.event_id for due in dues])
             shown = [rows[due.event_id] for due in dues if due.event_id in rows]
             bodies = dict(zip((event.id for event in shown), await self._render(shown), strict=True))
+            ends_at = trio.current_time() + TURN_S
             for due in dues:
                 # The window may have been emptied meanwhile, or the next in it may have to wait.
                 if self._is_closing or not window.queue or window.queue[0] is not due:
@@ -318,9 +323,13 @@ class Dispatcher:
         known = self._receivers.get(endpoint_id)
         if known is not None and known[0] > now:
             return known[1]
-        found = await self._database.read(webhooks.receivers, [endpoint_id], self._unix_ms())
+        while True:
+            changes = self._changes
+            found = await self._database.read(webhooks.receivers, [endpoint_id], self._unix_ms())
+            if changes == self._changes:  # what was changed while it was read is not believed
+                break
         receiver: Receiver | None = found.get(endpoint_id)
-        self._forget(endpoint_id)
+        self._receivers.pop(endpoint_id, None)
         if receiver is not None:
             self._receivers[endpoint_id] = now + RECEIVER_S, receiver
             if len(self._receivers) > RECEIVERS:
