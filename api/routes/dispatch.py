@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 import structlog
 from msgspec import json
@@ -109,7 +110,9 @@ async def _answer(edge: Edge, endpoint: Endpoint, params: dict[str, str]) -> Res
         raw_body=raw_body,
         trace=g.trace,
     )
-    answer = await endpoint.handler(exchange)
+    is_search = caller is not None and endpoint.is_search
+    async with edge.streams.searches.one(exchange.principal.customer_id) if is_search else nullcontext():
+        answer = await endpoint.handler(exchange)
     return render(answer) if isinstance(answer, Answer) else answer
 
 

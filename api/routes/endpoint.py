@@ -191,6 +191,12 @@ class Endpoint:
         return (*(() if self.scope is None else (self.scope,)), *self.further_scopes)
 
     @property
+    def is_search(self) -> bool:
+        """Whether it may look through everything that a customer has: pages of lists, and replays."""
+        fields = {*self.query.__struct_fields__, *self.body.__struct_fields__}
+        return self.access is Access.KEY and "limit" in fields
+
+    @property
     def takes_body(self) -> bool:
         """Whether a body other than `{}` may come."""
         return self.body is not Nothing

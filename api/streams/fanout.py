@@ -19,6 +19,7 @@ import trio
 
 from actors.bus import Bus, Subscription
 from api.streams.frames import KEEPALIVE, RETRY, Draw, Frame, Wanted, frames_of
+from api.streams.searches import Searches
 from api.streams.stream import Ending, Stream
 from api.streams.tail import MAX_BYTES, Piece, Tail, gather
 from api.streams.turns import Turns
@@ -115,7 +116,8 @@ class Fanout:
         self._groups: dict[tuple[str, Mode], _Group] = {}
         self._nursery: trio.Nursery | None = None
         self._is_draining = False
-        # Those who catch up take turns at the store, and leave room there for everybody else.
+        # Those who catch up take turns at the store, customer by customer, and leave room there for everybody else.
+        self.searches = Searches()
         self._catching_up = trio.CapacityLimiter(1)
         self._watch = Watch(database, self._streams, now, stall_s)
 
@@ -253,7 +255,8 @@ class Fanout:
         if group.tail.covers(stream.position):
             return group.tail.after(stream.position, stream.wanted, CHUNK_BYTES)
         try:
-            frames, until = await self._read(stream.wanted, stream.position, self._catching_up)
+            async with self.searches.one(stream.wanted.customer_id):
+                frames, until = await self._read(stream.wanted, stream.position, self._catching_up)
         except CursorExpired:
             stream.end(Ending.CURSOR_EXPIRED)
             return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from api.routes.buckets import buckets_for
 from tests.integration.api.front import ORIGIN, Front, Holder, open_front
@@ -111,3 +113,28 @@ async def test_a_customers_own_limit_counts_from_the_next_request_on(narrow: Fro
     await narrow.write(widen)
     assert await remaining(live) > 70
     assert await remaining(test) == 4
+
+
+async def test_a_customer_that_searches_leaves_readers_to_others(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = await front.holder(), await front.holder("bob")
+    released, begun = threading.Event(), 0
+
+    def search(*_: object, **__: object) -> tuple[list[object], None]:
+        nonlocal begun
+        begun += 1
+        released.wait(10)
+        return [], None
+
+    monkeypatch.setattr("whatisup.store.deliveries.page", search)
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(alice.call, "GET", "/v1/webhook-deliveries")
+        with trio.fail_after(5):
+            while not begun:
+                await trio.sleep(0.01)
+            assert (await bob.call("GET", "/v1/instances"))["data"] == []
+            await alice.call("GET", "/v1/limits")
+        assert begun == 1
+        released.set()
+    assert begun == 5
+    assert len(front.edge.streams.searches) == 0
