@@ -96,6 +96,14 @@ async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names
     (own_key,) = (await api.call("GET", "/v1/api-keys"))["data"]
     endpoint = {"url": receiver, "events": ["message.*"]}
     wanted = await _ids(api, "/v1/webhook-endpoints", endpoint, count=2)
+    spare = {
+        "instance_id": await _ids(api, "/v1/instances", {"name": "spare"}),
+        "endpoint_id": await _ids(api, "/v1/webhook-endpoints", endpoint | {"enabled": False}),
+        "key_id": await _ids(api, "/v1/api-keys", {"name": "spare"}),
+        "customer_id": await _ids(admin, "/admin/v1/customers", {"name": "spare"}),
+    }
+    dedicated = await _dedicated(api, admin, spare)
+    # Last of all, so that it is the first of those that are connected: instances are listed newest first.
     instance_id, number = await _pair(api)
     friend = str((await api.call("POST", "/v1/sandbox/contacts", {"persona": "echo"}))["number"])
     said = {"to": friend, "body": {"type": "text", "text": "hello"}}
@@ -114,14 +122,8 @@ async def _fill(api: Client, admin: Client, receiver: str) -> tuple[Names, Names
         "key_id": [own_key["id"]],
         "customer_id": [own_key["customer_id"]],
     }
-    spare = {
-        "instance_id": await _ids(api, "/v1/instances", {"name": "spare"}),
-        "endpoint_id": await _ids(api, "/v1/webhook-endpoints", endpoint | {"enabled": False}),
-        "key_id": await _ids(api, "/v1/api-keys", {"name": "spare"}),
-        "customer_id": await _ids(admin, "/admin/v1/customers", {"name": "spare"}),
-    }
     protected = {names[name][0]: values[-1] for name, values in spare.items()} | {number: NOBODY}
-    return names, spare, protected, await _dedicated(api, admin, spare)
+    return names, spare, protected, dedicated
 
 
 async def _dedicated(api: Client, admin: Client, spare: Names) -> Dedicated:
