@@ -275,11 +275,17 @@ class Dispatcher:
                     return
                 await trio.sleep(_BREATH_S)
                 continue
-            due_in_s = (window.queue[0].next_attempt_at - self._unix_ms()) / 1000
+            due_in_s = self._due_in_s(window.queue[0])
             if due_in_s > 0:
                 await window.wait(min(due_in_s, LOOK_S))
             elif not await self._turn(window):
                 return
+
+    def _due_in_s(self, due: Due) -> float:
+        """Seconds until a delivery is due; one that would wait longer than its rung was dated by another clock."""
+        left_s = (due.next_attempt_at - self._unix_ms()) / 1000
+        rung_s = ladder.delay_s(due.tries, self._rules.delays_s, 1.0) if due.tries else None
+        return 0.0 if rung_s is None or left_s > rung_s + LOOK_S else left_s
 
     async def _read(self, window: LaneWindow) -> None:
         token, settling = window.begin_reading(), frozenset(self._settler.settling)
@@ -312,7 +318,7 @@ class Dispatcher:
                 if due.event_id not in rows:
                     window.queue.popleft()  # retention has the last word about events that it deleted
                     continue
-                if due.next_attempt_at > self._unix_ms() or trio.current_time() > ends_at:
+                if self._due_in_s(due) > 0 or trio.current_time() > ends_at:
                     break
                 if not await self._attempt(window, receiver, host, due, rows[due.event_id], bodies[due.event_id]):
                     break
