@@ -47,6 +47,7 @@ from actors.delivery.net import (
     GuardedStream,
     Resolver,
     StaleConnection,
+    SystemResolver,
     TlsFailed,
 )
 from whatisup.webhooks.headers import FRAMING
@@ -63,8 +64,12 @@ BODY_TIMEOUT_S: Final = 2.0
 KEEPALIVE_S: Final = 15.0
 MAX_AGE_S: Final = 60.0
 """After that long a connection is not used again: its address was judged when it was made."""
+DNS_THREADS_PER_ATTEMPT: Final = 4
+"""A lookup that an attempt gave up after some seconds goes on for longer, and must leave threads to other names."""
 # A kept connection may be gone; so may the next. Then a new one is made.
 _STALE_TRIES: Final = 3
+
+INTERNAL_ERROR: Final = "internal_error"
 
 _SLUGS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (DnsFailed, "dns_failed"),
@@ -109,7 +114,7 @@ class WebhookClient:
     ) -> None:
         self._policy = policy
         self._timeout_s = timeout_s
-        self._backend = GuardedBackend(policy, resolver)
+        self._backend = GuardedBackend(policy, resolver or SystemResolver(DNS_THREADS_PER_ATTEMPT * max_connections))
         self._pool = _Pool(_trust(ca_file), self._backend, max_connections)
 
     async def __aenter__(self) -> Self:
@@ -160,7 +165,7 @@ class WebhookClient:
                 # A stranger's bytes may find what we and the libraries did not think of; they must not stop the rest.
                 # No traceback: some ways to print one show the variables, and so the URL and the headers.
                 log.error("webhooks.attempt_broke", host=target.host, kind=type(error).__name__, at=_place(error))
-                return None, "internal_error", b""
+                return None, INTERNAL_ERROR, b""
         return None, "closed", b""
 
     async def _exchange(self, request: httpcore2.Request, deadline: float) -> tuple[int | None, str | None, bytes]:

@@ -24,7 +24,7 @@ import structlog
 import trio
 from structlog.contextvars import bound_contextvars
 
-from actors.delivery.client import Outcome
+from actors.delivery.client import INTERNAL_ERROR, Outcome
 from actors.delivery.lanes import WINDOW, LaneWindow
 from actors.delivery.settler import Settler
 from actors.delivery.slots import Slots
@@ -309,7 +309,7 @@ class Dispatcher:
             dues = tuple(window.queue)
             rows = await self._database.read(log_rows.by_ids, [due.event_id for due in dues])
             shown = [rows[due.event_id] for due in dues if due.event_id in rows]
-            bodies = dict(zip((event.id for event in shown), await self._render(shown), strict=True))
+            bodies = await self._rendered(shown)
             ends_at = trio.current_time() + TURN_S
             for due in dues:
                 # The window may have been emptied meanwhile, or the next in it may have to wait.
@@ -320,9 +320,22 @@ class Dispatcher:
                     continue
                 if self._due_in_s(due) > 0 or trio.current_time() > ends_at:
                     break
-                if not await self._attempt(window, receiver, host, due, rows[due.event_id], bodies[due.event_id]):
+                if not await self._attempt(window, receiver, host, due, rows[due.event_id], bodies.get(due.event_id)):
                     break
         return True
+
+    async def _rendered(self, events: Sequence[Event]) -> dict[str, bytes]:
+        """Bodies by the ids of events; one that a bug of ours keeps from being rendered is left out, and it alone."""
+        try:
+            return dict(zip((event.id for event in events), await self._render(events), strict=True))
+        except Exception:
+            if len(events) == 1:
+                log.exception("webhook.not_rendered", event_id=events[0].id)
+                return {}
+        bodies: dict[str, bytes] = {}
+        for event in events:
+            bodies |= await self._rendered([event])
+        return bodies
 
     async def _receiver(self, endpoint_id: str) -> Receiver | None:
         now = trio.current_time()
@@ -343,12 +356,12 @@ class Dispatcher:
         return receiver
 
     async def _attempt(
-        self, window: LaneWindow, receiver: Receiver, host: str, due: Due, event: Event, body: bytes
+        self, window: LaneWindow, receiver: Receiver, host: str, due: Due, event: Event, body: bytes | None
     ) -> bool:
         """Make one attempt and put its outcome down; False if the lane has to stop and look."""
         with self._under_way():
             at = self._unix_ms()
-            outcome = await self._post(receiver, due, event, body, at)
+            outcome = await self._try_to_post(receiver, due, event, body, at)
             self._slots.learn(host, outcome.duration_ms / 1000, is_well=outcome.is_delivered)
             attempt = self._judge(receiver, due, at, outcome)
             _tell(attempt, host)
@@ -393,6 +406,16 @@ class Dispatcher:
                     next_attempt_at=attempt.next_attempt_at,
                 )
             )
+
+    async def _try_to_post(self, receiver: Receiver, due: Due, event: Event, body: bytes | None, at: int) -> Outcome:
+        """Make an attempt; one that a bug of ours prevents has failed like any other, and does not block the lane."""
+        if body is not None:
+            try:
+                return await self._post(receiver, due, event, body, at)
+            except Exception:
+                log.exception("webhook.attempt_broke", delivery_id=due.id, event_id=event.id)
+        self.stats.attempts[INTERNAL_ERROR] += 1
+        return Outcome(None, INTERNAL_ERROR, b"", 0)
 
     async def _post(self, receiver: Receiver, due: Due, event: Event, body: bytes, at: int) -> Outcome:
         headers = {
