@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -139,6 +141,30 @@ async def test_url_that_is_not_taken_any_more() -> None:
             assert (await client.post(url, {}, BODY, is_live=True)).error == "url_refused"
             with pytest.raises(UrlRefused):
                 await client.check(url, is_live=True)
+
+
+async def test_names_that_hang_leave_threads_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts that gave up on a name still hold its thread, more of them than there may be attempts at once."""
+    released, look_up = threading.Event(), socket.getaddrinfo
+
+    def hang(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if ".slow.example" in str(host):
+            released.wait(10)
+            raise socket.gaierror
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr("actors.delivery.net.socket.getaddrinfo", hang)
+    monkeypatch.setattr(net_module, "DNS_TIMEOUT_S", 0.1)
+    async with opened(max_connections=32) as client, serving(answer(OK)) as receiver:
+        try:
+            for _ in range(3):
+                async with trio.open_nursery() as nursery:
+                    for number in range(32):
+                        url = f"https://n{number}.slow.example/"
+                        nursery.start_soon(partial(client.post, url, {}, BODY, is_live=True))
+            assert (await client.post(f"http://localhost:{receiver.port}/", {}, BODY, is_live=False)).is_delivered
+        finally:
+            released.set()
 
 
 async def test_name_server_that_hangs_holds_its_thread_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
