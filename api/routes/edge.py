@@ -23,7 +23,7 @@ from api.routes.buckets import Buckets, buckets_for
 from api.routes.census import Census
 from api.routes.metrics import DeliveryStats, Metrics
 from api.routes.offers import Offers
-from api.streams import STALL_S, Fanout
+from api.streams import STALL_S, Fanout, Searches
 from whatisup.settings import Settings
 from whatisup.store import new_id
 from whatisup.store.idempotency import Scope
@@ -87,6 +87,8 @@ class Edge:
     """When keys were last used (unix milliseconds), since that was last written to the store."""
     webhooks: WebhookClient | None = None
     """Who delivers webhooks, and so knows which URLs it would refuse; without one they are judged by their text."""
+    url_checks: Searches = field(default_factory=Searches)
+    """Each customer's turns to have a URL looked up."""
     wake_webhooks: Callable[[str], None] = lambda _: None
     """Tell the deliveries of one endpoint that there is something to do: it was enabled, or is sent something again."""
 

@@ -102,7 +102,8 @@ async def _require_deliverable(exchange: Exchange[Any, Any], url: str) -> None:
     """
     edge, is_live = exchange.edge, exchange.principal.mode is Mode.LIVE
     if edge.webhooks is not None:
-        await edge.webhooks.check(url, is_live=is_live)
+        async with edge.url_checks.one(exchange.principal.customer_id):  # DNS may hang, in one of few threads
+            await edge.webhooks.check(url, is_live=is_live)
         return
     settings = edge.settings
     policy = Policy(settings.webhook_allow_http, settings.webhook_allow_private_cidrs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -195,6 +196,30 @@ async def test_name_is_looked_up_by_whoever_delivers(front: Front) -> None:
         error = await refused(alice, {"url": "https://inside.example.com/"}, "PATCH", f"{PATH}/{made['id']}")
         assert error["code"] == "url_not_allowed"
     assert (await alice.call("GET", f"{PATH}/{made['id']}"))["url"] == URL
+
+
+async def test_a_customer_whose_names_hang_has_one_looked_up_at_a_time(front: Front) -> None:
+    looked_up: list[str] = []
+    answered = trio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        looked_up.append(host)
+        if host == "slow.example.com":
+            await answered.wait()
+        return ["93.184.216.34"]
+
+    alice, bob = await front.holder(), await front.holder("bob")
+    async with WebhookClient(Policy(), timeout_s=5, max_connections=1, resolver=resolve) as client:
+        front.edge.webhooks = client
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(partial(make, alice, url="https://slow.example.com/"))
+            with trio.fail_after(5):
+                while not looked_up:
+                    await trio.sleep(0.01)
+                await make(bob)
+            assert looked_up == ["slow.example.com", "hooks.example.com"]
+            answered.set()
 
 
 async def test_at_most_so_many_endpoints(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
