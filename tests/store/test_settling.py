@@ -264,6 +264,17 @@ def test_answers_after_the_disabling_are_put_down_and_disable_no_more(hooks: Hoo
     assert not hooks.find(endpoint).is_enabled
 
 
+def test_answers_from_before_a_change_are_put_down_and_judge_nothing(hooks: Hooks, endpoint: Endpoint) -> None:
+    first, second, third = (one_due(hooks, endpoint) for _ in range(3))
+    changed = hooks.patch(endpoint, url="https://hooks.example/moved")
+    assert hooks.settle(failed(first, changed.updated_at - 1, status=410, again_at=NOW + DAY_MS)).disabled == ()
+    assert next(row.status for row in hooks.shown()) is DeliveryStatus.RETRYING
+    hooks.settle(failed(second, changed.updated_at - 1))
+    found = hooks.find(endpoint)
+    assert (found.is_enabled, found.failing_since) == (True, None)
+    assert hooks.settle(failed(third, changed.updated_at, status=410)).disabled == (endpoint.id,)
+
+
 def test_one_endpoints_failures_are_not_anothers(hooks: Hooks, endpoint: Endpoint) -> None:
     other = hooks.endpoint()
     hooks.write(told("x"))

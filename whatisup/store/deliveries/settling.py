@@ -39,6 +39,8 @@ _STANDING = (
         table.c.customer_id,
         table.c.endpoint_id,
         endpoints.c.failing_since,
+        endpoints.c.created_at,
+        endpoints.c.updated_at,
         data_keys.c.id.label("data_key_id"),
     )
     .select_from(
@@ -77,6 +79,8 @@ class _Health:
 
     stored_since: int | None
     failing_since: int | None
+    changed_at: int
+    """Since when it is as it is: what failed before that failed somewhere else; 0 for as it was made."""
     worst: Attempt | None = None
     reason: DisabledReason | None = None
 
@@ -86,6 +90,8 @@ class _Health:
             self.failing_since = None
             if self.reason is DisabledReason.FAILING:
                 self.reason = None
+            return
+        if attempt.at < self.changed_at:
             return
         if self.failing_since is None:
             self.failing_since = attempt.at
@@ -130,7 +136,12 @@ def _stand(conn: Connection, batch: Sequence[Attempt]) -> tuple[dict[int, _Stand
     """The unsettled ones of these deliveries by position, and their endpoints."""
     rows = conn.execute(_STANDING, {"positions": [attempt.delivery.position for attempt in batch]}).all()
     standing = {row.position: _Standing(row.attempt_count, row.customer_id, row.data_key_id) for row in rows}
-    return standing, {row.endpoint_id: _Health(row.failing_since, row.failing_since) for row in rows}
+    return standing, {row.endpoint_id: _health_of(row) for row in rows}
+
+
+def _health_of(row: Any) -> _Health:
+    changed_at = row.updated_at if row.updated_at != row.created_at else 0
+    return _Health(row.failing_since, row.failing_since, changed_at)
 
 
 def _attempt_rows(tx: Tx, counted: Sequence[tuple[_Standing, Attempt]]) -> list[dict[str, Any]]:
