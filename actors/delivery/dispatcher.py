@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -48,6 +48,8 @@ from whatisup.store import (
 from whatisup.store import events as log_rows
 from whatisup.webhooks import ladder, signing
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 RECEIVER_S: Final = 5.0
@@ -62,6 +64,8 @@ LOOK_S: Final = 30.0
 TURN_S: Final = 5.0
 """How long a lane keeps its place while everything arrives."""
 CRASHED_S: Final = 5.0
+UNREAD_S: Final = 1.0
+"""How long a lane leaves a store alone that could not be read; whether it can be written is known to the writer."""
 _BREATH_S: Final = 0.05
 
 
@@ -129,6 +133,7 @@ class Dispatcher:
         self._unix_ms = unix_ms
         self._jitter = jitter
         self._version = version
+        self._reading = trio.CapacityLimiter(1)
         self._slots = Slots(per_host=rules.per_host, in_all=rules.in_all)
         settle = partial(
             deliveries.settle,
@@ -220,7 +225,7 @@ class Dispatcher:
         False if the store could not be asked.
         """
         try:
-            found = await self._database.read(partial(deliveries.lanes, endpoint_id=endpoint_id))
+            found = await self._ask(partial(deliveries.lanes, endpoint_id=endpoint_id))
         except StoreError as error:
             log.warning("webhook.sweep_failed", error=str(error))
             if endpoint_id is not None:
@@ -255,7 +260,7 @@ class Dispatcher:
                 await self._empty(window)
                 break
             except StoreUnavailable:
-                await trio.sleep(_BREATH_S)
+                await trio.sleep(UNREAD_S)
                 await self._writer.wait_available()
             except Exception:
                 log.exception("webhook.lane_failed", endpoint_id=window.lane.endpoint_id)
@@ -289,8 +294,13 @@ class Dispatcher:
 
     async def _read(self, window: LaneWindow) -> None:
         token, settling = window.begin_reading(), frozenset(self._settler.settling)
-        page = await self._database.read(deliveries.due, window.lane, window.after, WINDOW)
+        page = await self._ask(deliveries.due, window.lane, window.after, WINDOW)
         window.fill(token, page, is_last=len(page) < WINDOW, without=settling)
+
+    async def _ask(self, fn: Callable[..., T], *args: Any) -> T:
+        """Read from the store, one lane after the other: however many there are, others find a reader that is free."""
+        async with self._reading:
+            return await self._database.read(fn, *args)
 
     # --- attempts ---------------------------------------------------------------------------------------------------
 
@@ -307,7 +317,7 @@ class Dispatcher:
             if await self._receiver(window.lane.endpoint_id) != receiver:
                 return True  # it was changed while we waited for the place
             dues = tuple(window.queue)
-            rows = await self._database.read(log_rows.by_ids, [due.event_id for due in dues])
+            rows = await self._ask(log_rows.by_ids, [due.event_id for due in dues])
             shown = [rows[due.event_id] for due in dues if due.event_id in rows]
             bodies = await self._rendered(shown)
             ends_at = trio.current_time() + TURN_S
@@ -344,7 +354,7 @@ class Dispatcher:
             return known[1]
         while True:
             changes = self._changes
-            found = await self._database.read(webhooks.receivers, [endpoint_id], self._unix_ms())
+            found = await self._ask(webhooks.receivers, [endpoint_id], self._unix_ms())
             if changes == self._changes:  # what was changed while it was read is not believed
                 break
         receiver: Receiver | None = found.get(endpoint_id)

@@ -638,3 +638,49 @@ async def test_clock_that_is_set_back_stops_no_lane(post: Office) -> None:
         dispatcher._unix_ms = lambda: unix_ms() - 3600_000
         await post.tell("2")
         await until(lambda: hook.taken == ["1", "2"], within_s=5)
+
+
+async def test_lanes_leave_a_reader_of_the_store_to_others(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    for number in range(20):
+        await post.tell("1", name=f"n{number}")
+    read, now, most = post.store.read, 0, 0
+
+    def slowly(*args: Any) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        ThreadEvent().wait(0.01)
+        try:
+            return read(*args)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(post.store, "read", slowly)
+    async with post.open():
+        await until(lambda: len(hook.taken) == 20)
+    assert most == 1
+
+
+async def test_lanes_do_not_besiege_a_store_that_cannot_be_read(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "UNREAD_S", 3.0)
+    hook = await post.hook()
+    await post.endpoint(hook)
+    read, is_down, refused = post.store.read, True, 0
+
+    def fail_now(*args: Any) -> Any:
+        nonlocal refused
+        if is_down:
+            refused += 1
+            raise StoreUnavailable("the server restarts")
+        return read(*args)
+
+    async with post.open():
+        monkeypatch.setattr(post.store, "read", fail_now)
+        for number in range(10):
+            await post.tell("1", name=f"n{number}")
+        await trio.sleep(0.3)
+        assert 0 < refused <= 11, "a look for each lane, and the sweep"
+        is_down = False
+        await until(lambda: len(hook.taken) == 10)
