@@ -61,8 +61,9 @@ class Http1Line:
         self.socket = connection.socket
 
     def keep_small(self) -> None:
-        """Bound the socket's send buffer."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        """Bound the socket's send buffer, unless the client has left already."""
+        if self.socket.fileno() >= 0:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def drop(self) -> bool:
         """Reset the connection."""
