@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from sqlalchemy import text
 
+from tests.conftest import TEST_SECRETS
 from whatisup.errors import StoreUnavailable
-from whatisup.store import Database
+from whatisup.store import Database, Store
 
 
 class Hanging:
@@ -81,3 +84,13 @@ async def test_what_was_begun_is_finished_though_its_author_is_cancelled(store: 
         nursery.cancel_scope.cancel()
         store.freed.set()
     assert has_answered
+
+
+def test_read_that_takes_too_long_is_interrupted(sqlite_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    monkeypatch.setattr("whatisup.store.sqlite.READ_TIMEOUT_S", 0.2)
+    with Store.open(f"sqlite:///{sqlite_path}", TEST_SECRETS, readers=1) as store:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="INTERRUPT"):
+                store.read(lambda conn, _: conn.execute(text(endless)).all())
+        assert store.read(lambda conn, _: conn.execute(text("SELECT 1")).scalar_one()) == 1

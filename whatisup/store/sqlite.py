@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,10 @@ MIN_VERSION: Final = (3, 35, 0)
 BUSY_TIMEOUT_MS: Final = 5_000
 SCHEMA_TIMEOUT_MS: Final = 60_000
 CHECKPOINT_TIMEOUT_MS: Final = 100
+READ_TIMEOUT_S: Final = 10.0
+"""How long a read may take; nobody waits for one much longer, and it would keep its connection from others."""
+_LOOK_EVERY: Final = 100_000
+"""How many of SQLite's instructions go by between two looks at the clock: some milliseconds."""
 
 CHECKPOINT_BYTES: Final = 4 << 20
 MAX_LOG_BYTES: Final = 64 << 20
@@ -55,6 +60,7 @@ _UNAVAILABLE: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_INTERRUPT,
         sqlite3.SQLITE_NOMEM,
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
@@ -83,6 +89,7 @@ class SqliteBackend:
         self._chores_connection: sqlite3.Connection | None = None
         self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1)
         self.reader = self._engine("BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers)
+        _bound(self.reader)
 
     def _engine(self, begin: str, *pragmas: str, pool_size: int) -> Engine:
         def connect() -> sqlite3.Connection:
@@ -197,6 +204,16 @@ def _engine(connect: object, begin: str, pool: type[Pool], **options: int) -> En
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _bound(engine: Engine) -> None:
+    """Have transactions interrupted that take longer than `READ_TIMEOUT_S`."""
+
+    @event.listens_for(engine, "begin")
+    def watch(connection: Connection) -> None:
+        until = time.monotonic() + READ_TIMEOUT_S
+        driver = connection.connection.driver_connection
+        driver.set_progress_handler(lambda: time.monotonic() > until, _LOOK_EVERY)  # type: ignore[union-attr] # it is open
 
 
 def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
