@@ -10,9 +10,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import trio
+from h2.exceptions import H2Error
+from priority.priority import MissingStreamError
 
 SEND_BUFFER: Final = 128 * 1024
 """How much of a stream the kernel may hold, bytes (it doubles this); left alone it would hold megabytes of each."""
@@ -97,8 +100,9 @@ class Http2Line:
     def drop(self) -> bool:
         """Reset the stream, which makes hypercorn forget what it holds for it, and end the request."""
         if self._stream_id in self._protocol.stream_buffers:
-            self._protocol.connection.reset_stream(self._stream_id, _CANCEL)
-            self._protocol.priority.unblock(self._stream_id)
+            with suppress(H2Error, MissingStreamError):  # the client has said goodbye, to the stream or the connection
+                self._protocol.connection.reset_stream(self._stream_id, _CANCEL)
+                self._protocol.priority.unblock(self._stream_id)
             self._protocol.task_group.spawn(self._protocol._flush)
         self._cancel()
         return True
