@@ -23,6 +23,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{folder / 'front.db'}")
     monkeypatch.setenv("SECRETS_KEY", TEST_SECRETS.key)
     monkeypatch.setenv("API_KEY_PEPPER", TEST_SECRETS.pepper)
+    monkeypatch.setenv("WHATISUP_PORT", "0")  # whoever else listens on this machine is none of our business
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["whatisup", *words])
