@@ -64,26 +64,27 @@ def hand_out(secrets: Mapping[str, str], path: Path, out: TextIO | None = None) 
 
 
 def lines_to_try(url: str, key: str, *, has_sandbox: bool) -> str:
-    """Write shell lines that work as they stand; `key` is what the shell shall put into `KEY`."""
+    """Write shell lines that work as they stand; `url` and `key` are what the shell shall put into `URL` and `KEY`."""
     auth = '-H "Authorization: Bearer $KEY"'
     json = "-H 'Content-Type: application/json'"
     lines = [
+        f"URL={url}",
         f"KEY={key}",
         "# a number; its id; and its QR, drawn here",
-        f"ID=$(curl -s {url}/v1/instances {auth} {json} -d '{{\"name\": \"first\"}}' | grep -o 'inst_[0-9A-Z]*')",
-        f"curl -s {url}/v1/instances/$ID/qr {auth} -H 'Accept: text/plain'",
-        f"curl -s {url}/v1/instances {auth}",
+        f"ID=$(curl -s $URL/v1/instances {auth} {json} -d '{{\"name\": \"first\"}}' | grep -o 'inst_[0-9A-Z]*')",
+        f"curl -s $URL/v1/instances/$ID/qr {auth} -H 'Accept: text/plain'",
+        f"curl -s $URL/v1/instances {auth}",
     ]
     if has_sandbox:
         lines += [
             "# the sandbox's phone scans that QR",
-            f"NUMBER=$(curl -s {url}/v1/sandbox/phones {auth} {json} -d '{{}}' | grep -o '999[0-9]\\{{9\\}}')",
-            f'curl -s {url}/v1/sandbox/phones/$NUMBER/scan {auth} {json} -d "{{\\"instance_id\\": \\"$ID\\"}}"',
+            f"NUMBER=$(curl -s $URL/v1/sandbox/phones {auth} {json} -d '{{}}' | grep -o '999[0-9]\\{{9\\}}')",
+            f'curl -s $URL/v1/sandbox/phones/$NUMBER/scan {auth} {json} -d "{{\\"instance_id\\": \\"$ID\\"}}"',
             "# somebody to write to, who echoes; a message; and what was said both ways",
-            f"FRIEND=$(curl -s {url}/v1/sandbox/contacts {auth} {json} "
+            f"FRIEND=$(curl -s $URL/v1/sandbox/contacts {auth} {json} "
             '-d \'{"name": "Ada", "persona": "echo"}\' | sed \'s/.*"number":"\\([0-9]*\\)".*/\\1/\')',
-            f"curl -s {url}/v1/instances/$ID/messages {auth} {json} "
+            f"curl -s $URL/v1/instances/$ID/messages {auth} {json} "
             '-d "{\\"to\\": \\"$FRIEND\\", \\"body\\": {\\"type\\": \\"text\\", \\"text\\": \\"hello\\"}}"',
-            f"sleep 1; curl -s {url}/v1/instances/$ID/messages {auth}",
+            f"sleep 1; curl -s $URL/v1/instances/$ID/messages {auth}",
         ]
     return "\n".join(lines) + "\n"

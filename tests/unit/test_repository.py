@@ -46,7 +46,7 @@ def test_documents_name_every_state(document: str) -> None:
 
 
 def test_readme_shows_the_lines_that_the_first_start_prints() -> None:
-    lines = lines_to_try("$URL", "zpk_test_…", has_sandbox=True).splitlines()
+    lines = lines_to_try("http://127.0.0.1:8080", "zpk_test_…", has_sandbox=True).splitlines()
     assert [line for line in lines if not line.startswith("#") and line not in read("README.md").splitlines()] == []
 
 
