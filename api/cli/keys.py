@@ -99,7 +99,7 @@ def revoke(customer_id: str, key_id: str) -> None:
     """Make the key KEY_ID useless from now on."""
     with opened_store() as (store, _):
         if store.call(partial(_revoke, key_id, customer_id)) is None:
-            raise click.UsageError(f"the customer has no key {key_id}")
+            raise click.UsageError(f"the customer has no key {key_id}; `whatisup keys list` names them")
     click.echo(f"{key_id} is revoked")
 
 

@@ -129,13 +129,16 @@ async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> aut
         Problem: `auth_…` without a valid key; `rate_limited`; 404 for a live key on a sandbox route;
             `insufficient_scope`, `instance_scoped_key`.
     """
+    header = http.headers.get("Authorization")
+    in_query = http.args.get("token") if "token" in endpoint.query.__struct_fields__ else None
     try:
-        header = http.headers.get("Authorization")
-        in_query = http.args.get("token") if "token" in endpoint.query.__struct_fields__ else None
         token = in_query if header is None and in_query is not None else auth.bearer_token(header)
         is_stream_token = token is in_query and token.startswith(stream_keys.TOKEN_PREFIX)
         token = token if is_stream_token else auth.api_key(token)
     except auth.AuthRefused as error:
+        if header is None and in_query is not None:
+            message = "`token` is no stream token: POST /v1/events/token makes one"
+            raise Problem(error.code, message, field="token") from None
         raise Problem(error.code, error.message) from None
     find = stream_keys.authenticate if is_stream_token else keys.authenticate
     key = await edge.system.database.read(find, token, edge.now())

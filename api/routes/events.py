@@ -39,6 +39,7 @@ DEPRECATED: Final = {
 
 _PATTERN = re.compile(r"(\*|[a-z_]+\.(\*|[a-z_]+))\Z")
 _CURSOR = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
+_CURSORS = "`after` (or `cursor`, or Last-Event-ID)"
 
 
 async def list_or_stream(exchange: Exchange[Nothing, EventsQuery]) -> Answer | Response:
@@ -136,7 +137,7 @@ async def _position(edge: Edge, who: Principal, cursor: str | None) -> int:
     if _CURSOR.match(cursor) is not None:
         position = await database.read(events.resolve, cursor, who.customer_id, who.mode)
     if position is None:
-        raise Problem("bad_cursor", "go on after the `event_id` of an event you have seen")
+        raise Problem("bad_cursor", f"{_CURSORS} names no event of yours: it takes the `event_id` of one you have seen")
     return position
 
 

@@ -38,6 +38,7 @@ from whatisup.webhooks.signing import mint_secret
 from whatisup.webhooks.targets import Policy, parse_target
 
 _CURSOR = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
+_PLACES = "it takes an `event_id`, or a time such as 2026-05-01T00:00:00Z"
 _NOT_FOUND: Final = "webhook_endpoint_not_found"
 
 T = TypeVar("T")
@@ -297,7 +298,7 @@ def _position(exchange: Exchange[Any, Any], conn: Any, vault: Vault, field: str,
     if _CURSOR.match(place):
         position = events.resolve(conn, vault, place, who.customer_id, who.mode)
         if position is None:
-            raise Problem("bad_cursor", f"`{field}` names no event of yours", field=field)
+            raise Problem("bad_cursor", f"`{field}` names no event of yours; {_PLACES}", field=field)
         return position
     try:
         return events.position_at(conn, vault, customer_id=who.customer_id, mode=who.mode, at=unix_ms(place))
