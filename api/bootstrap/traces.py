@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_S: Final = 2.0
 SERVICE: Final = "whatisup"
-MISSING: Final = "needs the extra `otel` (pip install 'whatisup[otel]')"
+INSTALL: Final = "in the checkout: .venv/bin/python -m pip install -e '.[otel]' -c constraints.txt"
+MISSING: Final = f"needs the extra `otel` ({INSTALL})"
 
 # Version, trace, span and flags; a later version may say more behind it.
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?\Z")

@@ -106,7 +106,7 @@ def _beside_file(
 def _require_new(location: SqliteFile, path: Path, missing: list[str]) -> None:
     if location.path.exists() and location.path.stat().st_size > 0:
         raise SecretsError(
-            f"{' and '.join(missing)} is not set and {path} does not hold it, but the store {location.name} exists: "
+            f"not set, and not in {path} either: {' and '.join(missing)}; but the store {location.name} exists: "
             "give the key it was made with (a new one could not open it)"
         )
 

@@ -20,6 +20,10 @@ from whatisup.store.secrets import FILE_SUFFIX, Secrets
 SKEW_NOTED_MS: Final = 5_000
 SKEW_MS: Final = 60_000
 OLD_DELIVERY_MS: Final = 3 * 3600 * 1000
+_TWO_KEYS: Final = (
+    "unset SECRETS_KEY, if that is not meant; if it is, `whatisup secrets rotate`, and only then take the old key out"
+    " of the `.secrets` file"
+)
 _SET_TIME: Final = "let a time service (chrony, systemd-timesyncd) keep the clocks of all machines"
 
 
@@ -38,7 +42,7 @@ def examine(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _no_keys(location, error)
         return
     for text in secrets.notices:
-        yield note("secrets", text.split(". ")[0], "take out of the `.secrets` file what the environment replaces")
+        yield note("secrets", text.split(". ")[0], _TWO_KEYS)
     begun_ms = round(now() * 1000)
     try:
         found = checkup.examine(settings.database_url, secrets)

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from api.bootstrap.traces import INSTALL
 from api.cli.checks.finding import Finding, note, ok, wrong
 from api.schemas.times import iso
 from whatisup.settings import SETTINGS, Settings
@@ -133,7 +134,7 @@ def traces(settings: Settings) -> Iterator[Finding]:
     if settings.traces == "off":
         return
     if not _has_opentelemetry():
-        remedy = "install the extra (pip install 'whatisup[otel]'), or set WHATISUP_TRACES=off"
+        remedy = f"install it ({INSTALL}), or set WHATISUP_TRACES=off"
         yield wrong("traces", "WHATISUP_TRACES asks for OpenTelemetry, which is not installed", remedy)
     else:
         yield ok("traces", f"{settings.traces}; OpenTelemetry is installed")

@@ -398,4 +398,4 @@ def test_traces_without_their_packages(doctor: Doctor, monkeypatch: pytest.Monke
     assert not bad(doctor(WHATISUP_TRACES="otlp"))
     monkeypatch.setattr(surroundings, "_has_opentelemetry", lambda: False)
     found = only(doctor(WHATISUP_TRACES="otlp"))
-    assert (found.topic, "whatisup[otel]" in (found.remedy or "")) == ("traces", True)
+    assert (found.topic, "'.[otel]'" in (found.remedy or "")) == ("traces", True)
