@@ -326,13 +326,21 @@ class Dispatcher:
                 if self._is_closing or not window.queue or window.queue[0] is not due:
                     break
                 if due.event_id not in rows:
-                    window.queue.popleft()  # retention has the last word about events that it deleted
+                    await self._give_up(window, due)
                     continue
                 if self._due_in_s(due) > 0 or trio.current_time() > ends_at:
                     break
                 if not await self._attempt(window, receiver, host, due, rows[due.event_id], bodies.get(due.event_id)):
                     break
         return True
+
+    async def _give_up(self, window: LaneWindow, due: Due) -> None:
+        """Put down that an event cannot be read any more; of those it deleted, retention has put it down before us."""
+        status = DeliveryStatus.FAILED
+        done = await self._settler.put(Attempt(due, self._unix_ms(), 0, None, INTERNAL_ERROR, b"", status))
+        await done.wait()
+        if window.is_next(due):
+            window.queue.popleft()
 
     async def _rendered(self, events: Sequence[Event]) -> dict[str, bytes]:
         """Bodies by the ids of events; one that a bug of ours keeps from being rendered is left out, and it alone."""

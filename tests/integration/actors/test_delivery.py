@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from sqlalchemy import text
 
 from actors.delivery import dispatcher as dispatching
 from actors.delivery.lanes import WINDOW
@@ -441,6 +442,20 @@ async def test_event_that_a_bug_keeps_from_being_sent_holds_up_nobody(
     assert hook.taken == ["1", "2"]
     assert [row.status for row in rows] == ["success", "failed", "success"]
     assert (rows[1].attempt_count, rows[1].last_error) == (3, "internal_error")
+
+
+async def test_event_that_was_tampered_with_is_given_up(post: Office) -> None:
+    hook = await post.hook()
+    await post.endpoint(hook)
+    await post.tell(*texts(3))
+    spoil = text("UPDATE events SET data = (SELECT data FROM events WHERE position = 1) WHERE position = 2")
+    await post.writer.call(lambda tx: tx.conn.execute(spoil).rowcount)
+    async with post.open():
+        rows = await post.settled(3)
+    assert hook.taken == ["1", "3"]
+    assert [(row.status, row.last_error) for row in rows] == [
+        ("success", None), ("failed", "internal_error"), ("success", None)
+    ]  # fmt: skip
 
 
 async def test_sweep_finds_what_nobody_told_of(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
