@@ -78,7 +78,9 @@ class Metrics:
             "whatisup_http_problems", "Requests refused, by error code; rate_limited among them.", ("code",),
             registry=registry,
         )  # fmt: skip
-        self._problems.labels("rate_limited")
+        for code in ("rate_limited", "internal_error"):
+            # Alerts look at their increase, which Prometheus does not see in a series that begins at one.
+            self._problems.labels(code)
         self.streams = Gauge("whatisup_event_streams", "Open event streams (SSE).", registry=registry)
         Gauge("whatisup_build_info", "1, with the release as a label.", ("version",), registry=registry).labels(
             version("whatisup")

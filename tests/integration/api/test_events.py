@@ -108,6 +108,15 @@ async def test_bad_last_event_id_is_400(front: Front) -> None:
     assert await alice.refused("GET", "/v1/events", Last_Event_ID="evt_unknown") == (400, "bad_cursor")
 
 
+async def test_refusals_say_what_to_send_instead(front: Front) -> None:
+    alice = await front.holder()
+    cursor = await front.client.get("/v1/events?after=evt_x", headers={"Authorization": f"Bearer {alice.key}", **PAGE})
+    assert "`after`" in (await cursor.get_json())["error"]["message"]
+    token = (await (await front.client.get("/v1/events?token=zst-cut", headers=PAGE)).get_json())["error"]
+    assert token["details"] == {"field": "token"}
+    assert "POST /v1/events/token" in token["message"]
+
+
 async def test_page_goes_on_after_the_last_event_id_as_a_stream_does(front: Front) -> None:
     alice = await front.holder()
     await append(front, await alice.create(), *[STATUS] * 3)

@@ -141,6 +141,7 @@ async def test_numbers_follow_what_happens(families: dict[str, Any]) -> None:
     assert value("whatisup_http_request_seconds_count", method="POST", route="/v1/instances") == 1
     assert value("whatisup_http_problems_total", code="instance_not_found") == 1
     assert value("whatisup_http_problems_total", code="rate_limited") == 0
+    assert value("whatisup_http_problems_total", code="internal_error") == 0
     assert value("whatisup_store_available") == 1
     commits = value("whatisup_commits_total")
     assert commits == value("whatisup_commit_seconds_count") == value("whatisup_commit_items_count") > 0
