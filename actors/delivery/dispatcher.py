@@ -146,8 +146,8 @@ class Dispatcher:
         self._receivers: OrderedDict[str, tuple[float, Receiver]] = OrderedDict()
         self._noted: int | None = None
         self._has_missed = False
-        self._changes = 0
-        """How often an endpoint was changed."""
+        self._changed: OrderedDict[str, object] = OrderedDict()
+        """Endpoints that were changed lately, each with a mark of the last change."""
         self._to_wake: set[str] = set()
         self._woken = trio.Event()
         self._is_closing = False
@@ -240,7 +240,10 @@ class Dispatcher:
         return True
 
     def _forget(self, endpoint_id: str) -> None:
-        self._changes += 1
+        self._changed.pop(endpoint_id, None)
+        self._changed[endpoint_id] = object()
+        if len(self._changed) > RECEIVERS:
+            self._changed.popitem(last=False)
         self._receivers.pop(endpoint_id, None)
 
     def _window(self, lane: Lane) -> LaneWindow:
@@ -361,9 +364,9 @@ class Dispatcher:
         if known is not None and known[0] > now:
             return known[1]
         while True:
-            changes = self._changes
+            change = self._changed.get(endpoint_id)
             found = await self._ask(webhooks.receivers, [endpoint_id], self._unix_ms())
-            if changes == self._changes:  # what was changed while it was read is not believed
+            if self._changed.get(endpoint_id) is change:  # what was changed while it was read is not believed
                 break
         receiver: Receiver | None = found.get(endpoint_id)
         self._receivers.pop(endpoint_id, None)
