@@ -24,6 +24,7 @@ from api.schemas.webhooks import DeliveriesQuery, DeliveryBody, DeliveryPage, De
 from whatisup.store import Event, Tx, Vault, deliveries, events, instances, webhooks
 from whatisup.store.webhook_records import Delivery, DeliveryAttempt
 from whatisup.store.webhook_records import Endpoint as Row
+from whatisup.webhooks.filters import matches
 
 _NOT_FOUND: Final = "webhook_delivery_not_found"
 
@@ -169,6 +170,9 @@ def _redeliver(exchange: Plain, payload: EventEnvelope | None, tx: Tx) -> Delive
         raise Problem("webhook_endpoint_not_found", "the endpoint was deleted; replay the events to another one")
     if not endpoint.is_enabled:
         raise Problem("webhook_disabled", reason=endpoint.disabled_reason)
+    if not (_may_read(who, row) or matches(endpoint.events, row.event)):
+        # Where an endpoint hears messages, somebody who may read them has said where to; this one may lead elsewhere.
+        exchange.require_scope("messages:read")
     deliveries.redeliver(tx, row.id, customer_id=who.customer_id, mode=who.mode, origin=exchange.origin)
     return DeliveryBody.of(find(exchange, tx.conn, tx.vault), payload)
 

@@ -126,6 +126,19 @@ def _bound(who: Principal, asked: tuple[str, ...] | UnsetType) -> tuple[str, ...
     return asked
 
 
+def _require_nothing_hidden_waits(exchange: Exchange[Any, Any], tx: Tx, endpoint_id: str) -> None:
+    """Keep a key from having sent elsewhere what waits for an endpoint and is not for the key to see.
+
+    Raises:
+        Problem: `insufficient_scope`, `instance_scoped_key`.
+    """
+    who = exchange.principal
+    if deliveries.hides(tx.conn, endpoint_id, messages=not who.may_read_messages, bound_to=None):
+        exchange.require_scope("messages:read")
+    if deliveries.hides(tx.conn, endpoint_id, messages=False, bound_to=who.instance_id):
+        raise Problem("instance_scoped_key", "events of other instances wait for this endpoint")
+
+
 def _require_instances(exchange: Exchange[Any, Any], tx: Tx, asked: Sequence[str]) -> None:
     """Refuse instances that are not the customer's.
 
@@ -207,6 +220,8 @@ def _patch(exchange: Patching, tx: Tx) -> WebhookEndpointBody:
         _require_instances(exchange, tx, heard)
     if not (asked.url is UNSET and asked.events is UNSET and heard is UNSET):
         _require_reading(exchange, before.events if asked.events is UNSET else asked.events)
+    if asked.url is not UNSET:
+        _require_nothing_hidden_waits(exchange, tx, before.id)
     changes = EndpointChanges(
         url=KEEP if asked.url is UNSET else asked.url,
         events=KEEP if asked.events is UNSET else tuple(dict.fromkeys(asked.events)),

@@ -203,6 +203,31 @@ async def test_messages_are_shown_to_keys_that_may_read_them(front: Front) -> No
     assert again["payload"] is None
 
 
+async def test_key_that_may_not_read_messages_leads_none_elsewhere(front: Front) -> None:
+    alice, blind = await front.holder(), await front.holder(scopes=("webhooks",))
+    instance_id, endpoint_id = await alice.create(), await endpoint(alice)
+    await append(front, instance_id, RECEIVED)
+    (row,) = await rows(alice)
+    theft = {"url": "https://thief.example.com/", "events": [STATUS]}
+    assert await blind.refused("PATCH", f"{ENDPOINTS}/{endpoint_id}", theft) == (403, "insufficient_scope")
+    await attempt(front, DeliveryStatus.SUCCESS)
+    await blind.call("PATCH", f"{ENDPOINTS}/{endpoint_id}", theft)
+    assert await blind.refused("POST", f"{PATH}/{row['id']}/redeliver") == (403, "insufficient_scope")
+    assert await alice.call("POST", f"{PATH}/{row['id']}/redeliver", status=202)
+
+
+async def test_bound_key_leads_nothing_of_other_instances_elsewhere(front: Front) -> None:
+    alice = await front.holder()
+    instance_id, other, endpoint_id = await alice.create(), await alice.create(), await endpoint(alice)
+    bound = await front.holder("alice", instance_id=instance_id)
+    await append(front, other, STATUS)
+    one = f"{ENDPOINTS}/{endpoint_id}"
+    await alice.call("PATCH", one, {"instance_id": instance_id})
+    assert await bound.refused("PATCH", one, {"url": "https://thief.example.com/"}) == (403, "instance_scoped_key")
+    await attempt(front, DeliveryStatus.SUCCESS)
+    assert (await bound.call("PATCH", one, {"url": "https://own.example.com/"}))["url"] == "https://own.example.com/"
+
+
 async def test_qr_of_a_payload_is_a_picture(front: Front) -> None:
     alice = await front.holder()
     instance_id, _ = await alice.create(), await endpoint(alice)

@@ -10,7 +10,7 @@ position above all others, so a lane is read onwards and never back, and an answ
 from __future__ import annotations
 
 from whatisup.store.deliveries.again import make_test, redeliver, replay
-from whatisup.store.deliveries.queue import Listeners, counts, due, enqueue, lanes
+from whatisup.store.deliveries.queue import Listeners, counts, due, enqueue, hides, lanes
 from whatisup.store.deliveries.settling import (
     FAILED_PAYLOAD_DAYS,
     expire_payloads,
@@ -33,6 +33,7 @@ __all__ = [
     "fail_deleted",
     "fail_expired",
     "get",
+    "hides",
     "lanes",
     "make_test",
     "page",

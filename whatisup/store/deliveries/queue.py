@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, insert, or_, select
 
 from whatisup.store.records import DeliveryKind, DeliveryStatus, Event
 from whatisup.store.tables import webhook_deliveries as table
@@ -231,6 +231,18 @@ def due_of(row: Row[Any]) -> Due:
         next_attempt_at=row.next_attempt_at,
         created_at=row.created_at,
     )
+
+
+def hides(conn: Connection, endpoint_id: str, *, messages: bool, bound_to: str | None) -> bool:
+    """Whether something waits for an endpoint that is hidden from a key: messages, or what is not of its instance."""
+    hidden: list[ColumnElement[bool]] = [table.c.event.startswith("message.")] if messages else []
+    if bound_to is not None:
+        is_foreign = or_(table.c.instance_id.is_(None), table.c.instance_id != bound_to)
+        hidden.append(and_(is_foreign, table.c.event != TEST_EVENT))
+    if not hidden:
+        return False
+    query = select(table.c.position).where(table.c.endpoint_id == endpoint_id, table.c.next_attempt_at.is_not(None))
+    return conn.execute(query.where(or_(*hidden)).limit(1)).first() is not None
 
 
 _COUNTS = (
