@@ -32,6 +32,9 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
 
 BODY_TIMEOUT_S = 15
 
+# Asked all day by machines: told only where debugging is asked for, or where the answer is a bad one.
+_PROBED = frozenset({"/healthz", "/readyz", "/metrics"})
+
 
 class _Connection(TrioASGIHTTPConnection):
     """A request on its way through Quart, whose last word to hypercorn is not cut short.
@@ -113,14 +116,14 @@ async def _end(edge: Edge, response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule is not None else None
     seconds = time.perf_counter() - g.started_at
     edge.metrics.count(request.method, route, response.status_code, seconds=seconds, problem=g.problem)
-    log.info(
+    write = log.debug if route in _PROBED and response.status_code < 400 else log.info
+    who = {"customer_id": g.customer_id, "key_id": g.key_id, "problem": g.problem}
+    write(
         "request",
         method=request.method[:10],
         route=route,
         status=response.status_code,
         ms=round(seconds * 1000, 1),
-        customer_id=g.customer_id,
-        key_id=g.key_id,
-        problem=g.problem,
+        **{name: value for name, value in who.items() if value is not None},
     )
     return response

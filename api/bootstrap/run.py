@@ -36,6 +36,7 @@ from whatisup.errors import StoreUnavailable, WhatIsUpError
 from whatisup.settings import Settings
 from whatisup.store import Database, DatabaseLock, Store, database_lock, holding, idempotency, keys, load_secrets
 from whatisup.store.location import locate
+from whatisup.store.migrations import HEAD
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +115,7 @@ async def run_gateway(
             inside an exception group.
     """
     lock = database_lock(settings.database_url)
-    waiting = partial(log.warning, "lock.waiting", database=locate(settings.database_url).name)
+    waiting = partial(log.warning, "lock.waiting", database=locate(settings.database_url).name, until="it ends")
     async with AsyncExitStack() as stack:
         owned = holding(lock, on_wait=lambda holder: waiting(holder=holder))
         if not await _unless(stop, partial(stack.enter_async_context, owned)):
@@ -131,7 +132,10 @@ def _open_store(settings: Settings) -> Store:
     )
     for notice in secrets.notices:
         log.warning("secrets.notice", notice=notice)
-    return Store.open(settings.database_url, secrets)
+    store = Store.open(settings.database_url, secrets)
+    if store.upgraded_from is not None:
+        log.info("store.upgraded", before=store.upgraded_from, after=HEAD)
+    return store
 
 
 def _build(settings: Settings, options: Options, store: Store, lock: DatabaseLock, tracer: Tracer) -> Graph:

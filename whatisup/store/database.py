@@ -27,6 +27,7 @@ READ_S: Final = 12.0
 COMMIT_S: Final = 20.0
 """How long a batch may take; a batch that is given up may be there all the same, and its successors wait for it."""
 LOCK_POLL_S: Final = 1.0
+TELL_AGAIN_S: Final = 60.0
 
 
 class Database:
@@ -82,14 +83,14 @@ async def holding(
 ) -> AsyncIterator[None]:
     """Own a database for the block's time, waiting until nobody else does.
 
-    `on_wait` is told once, when there is somebody to wait for, who that is.
+    `on_wait` is told at once, and each `TELL_AGAIN_S`, for whom we wait.
     """
-    has_told = False
+    tell_at = trio.current_time()
     while not await trio.to_thread.run_sync(lock.try_acquire):
-        if not has_told:
+        if trio.current_time() >= tell_at:
             holder: str | None = await trio.to_thread.run_sync(lock.holder)
             on_wait(holder or "another process")
-            has_told = True
+            tell_at = trio.current_time() + TELL_AGAIN_S
         await trio.sleep(poll_s)
     try:
         yield

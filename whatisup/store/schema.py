@@ -18,8 +18,8 @@ from whatisup.store.tables import canary, data_keys
 from whatisup.store.vault import Vault
 
 
-def bring_up(backend: Backend, vault: Vault) -> None:
-    """Check keys and revision, and upgrade under a lock if need be.
+def bring_up(backend: Backend, vault: Vault) -> str | None:
+    """Check keys and revision, and upgrade under a lock if need be; the revision that was there before, if it did.
 
     Raises:
         SecretsError: no configured key opens the store, or the pepper is another one.
@@ -34,8 +34,11 @@ def bring_up(backend: Backend, vault: Vault) -> None:
             backend.lock_schema(connection)
             # Another process may have been faster while we waited.
             if not _is_ready(connection, vault):
+                before = revision(connection)
                 _upgrade(connection)
                 _seal_new_store(connection, vault)
+                return before
+    return None
 
 
 def _is_ready(connection: Connection, vault: Vault) -> bool:

@@ -104,6 +104,8 @@ class Store:
         self._entropy = entropy
         self._now_ms = now_ms
         self._turn = Lock()
+        self.upgraded_from: str | None = None
+        """The revision of the schema before this opening brought it up to date, if it did."""
         self._listeners = deliveries.Listeners()
         self._writer_id = new_id("wrt", now_ms(), entropy)
 
@@ -128,8 +130,9 @@ class Store:
         backend = open_backend(locate(url), readers=readers)
         try:
             vault = Vault(secrets, entropy)
-            schema.bring_up(backend, vault)
+            upgraded_from = schema.bring_up(backend, vault)
             store = cls(backend, vault, entropy=entropy, now_ms=now_ms)
+            store.upgraded_from = upgraded_from
             store._register()
         except BaseException:
             backend.close()

@@ -106,7 +106,7 @@ def _opened(settings: Settings, location: Location, secrets: Secrets, found: Che
         yield ok("database", f"{location.name} is empty; the first start fills it")
         return
     yield ok("database", f"{location.name} can be read")
-    yield from _keys(settings, location, found)
+    yield from _keys(settings, location, found, is_doubtful=bool(secrets.notices))
     if found.contents is None:
         remedy = "back the database up; then `whatisup migrate`, or the next start, brings it up to date"
         text = f"the schema is of revision {found.revision}, this release's is {found.head}; nothing was upgraded here"
@@ -116,12 +116,12 @@ def _opened(settings: Settings, location: Location, secrets: Secrets, found: Che
     yield from _contents(found.contents, found.written_at)
 
 
-def _keys(settings: Settings, location: Location, found: Checkup) -> Iterator[Finding]:
+def _keys(settings: Settings, location: Location, found: Checkup, *, is_doubtful: bool) -> Iterator[Finding]:
     source = "the environment"
     if settings.secrets_key is None and isinstance(location, SqliteFile):
         source = f"{location.beside(FILE_SUFFIX)}, which nobody else may read"
     yield ok("secrets", f"the key comes from {source}, and opens the store's canary")
-    if found.old_keys:
+    if found.old_keys and not is_doubtful:  # else what to do about them was said above, and depends
         text = f"{found.old_keys} data keys are still wrapped under an older key"
         yield note("secrets", text, "run `whatisup secrets rotate`; until then keep the older key")
     elif settings.secrets_key_previous is not None:
