@@ -175,7 +175,7 @@ async def _flat_out(busy: Busy, endpoint: _Endpoint, *, on: bool) -> Load:
 async def _replay(busy: Busy, endpoint: _Endpoint) -> tuple[int, float, float]:
     """Deliver the whole log again: how many that were, and the seconds and CPU seconds of it."""
     since, begun_at, cpu_s = endpoint.notes.count(), trio.current_time(), busy.cpu_s()[0]
-    count, body = 0, Json()
+    count, body = 0, {"after": "0"}
     while True:
         answer = await busy.api.call("POST", f"{endpoint.path}/replay", body)
         count += answer["count"]

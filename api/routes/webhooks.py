@@ -297,7 +297,7 @@ async def replay(exchange: Exchange[ReplayEvents, NoQuery]) -> Answer:
 
 def _range(exchange: Exchange[ReplayEvents, NoQuery], conn: Any, vault: Vault) -> tuple[int, int]:
     asked = exchange.body
-    after = 0 if asked.after is None else _position(exchange, conn, vault, "after", asked.after)
+    after = _position(exchange, conn, vault, "after", asked.after)
     if asked.until is None:
         return after, events.latest_position(conn, vault)
     return after, _position(exchange, conn, vault, "until", asked.until)

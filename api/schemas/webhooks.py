@@ -152,9 +152,12 @@ class RotateSecret(Request, frozen=True):
 
 
 class ReplayEvents(Request, frozen=True):
-    """Which part of the event log to deliver again: what comes after `after`, up to and with `until`."""
+    """Which part of the event log to deliver again: what comes after `after`, up to and with `until` (or the end).
 
-    after: Place | None = None
+    A time long ago means everything that the log still has.
+    """
+
+    after: Place
     until: Place | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_REPLAYED, description="Look at no more events a call.")] = MAX_REPLAYED
 

@@ -306,7 +306,7 @@ ROUTES = [
     ("DELETE", "", None),
     ("POST", "/rotate-secret", None),
     ("POST", "/test", None),
-    ("POST", "/replay", None),
+    ("POST", "/replay", {"after": "0"}),
 ]
 
 
@@ -391,7 +391,8 @@ async def test_enabling_clears_why_it_was_disabled_and_wakes_its_deliveries(fron
 
 
 @pytest.mark.parametrize(
-    ("method", "suffix", "body"), [("PATCH", "", {"enabled": True}), ("POST", "/test", None), ("POST", "/replay", None)]
+    ("method", "suffix", "body"),
+    [("PATCH", "", {"enabled": True}), ("POST", "/test", None), ("POST", "/replay", {"after": "0"})],
 )
 async def test_deliveries_are_woken_even_if_the_client_has_left(
     front: Front, monkeypatch: pytest.MonkeyPatch, method: str, suffix: str, body: Any
@@ -501,13 +502,15 @@ async def test_test_makes_a_delivery_of_its_own_for_this_endpoint_alone(front: F
 async def test_nothing_is_sent_to_a_disabled_endpoint(front: Front, action: str) -> None:
     alice = await front.holder()
     made = await make(alice, enabled=False)
-    error = await refused(alice, {}, path=f"{PATH}/{made['id']}/{action}")
+    body = {"after": "0"} if action == "replay" else {}
+    error = await refused(alice, body, path=f"{PATH}/{made['id']}/{action}")
     assert (error["status"], error["code"], error["details"]) == (409, "webhook_disabled", {"reason": "customer"})
 
 
 async def replayed(holder: Holder, endpoint_id: str, **body: Any) -> list[int]:
     """Replay to the end; how many events each portion queued."""
     counts = []
+    body = {"after": "0"} | body
     while True:
         portion = await holder.call("POST", f"{PATH}/{endpoint_id}/replay", body, 202)
         counts.append(portion["count"])
@@ -566,12 +569,13 @@ async def test_replay_takes_times(front: Front) -> None:
     ("body", "expected"),
     [
         ({"after": "evt_unknown"}, (400, "bad_cursor")),
-        ({"until": "yesterday"}, (400, "bad_cursor")),
-        ({"until": "2026-13-01T00:00:00Z"}, (422, "validation_failed")),
+        ({"after": "0", "until": "yesterday"}, (400, "bad_cursor")),
+        ({"after": "0", "until": "2026-13-01T00:00:00Z"}, (422, "validation_failed")),
+        ({}, (422, "validation_failed")),
         ({"after": "2026-05-01T00:00:00"}, (422, "validation_failed")),
         ({"after": "a\x00b"}, (422, "validation_failed")),
-        ({"limit": 0}, (422, "validation_failed")),
-        ({"limit": 501}, (422, "validation_failed")),
+        ({"after": "0", "limit": 0}, (422, "validation_failed")),
+        ({"after": "0", "limit": 501}, (422, "validation_failed")),
     ],
 )
 async def test_wrong_replay_is_refused(front: Front, body: Json, expected: tuple[int, str]) -> None:

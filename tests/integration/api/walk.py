@@ -123,7 +123,7 @@ KNOCKS: Final[Mapping[str, tuple[Knock, ...]]] = {
     "delete_webhook_endpoint": _HOLED,
     "rotate_webhook_secret": (Knock({}),),
     "test_webhook_endpoint": _HOLED,
-    "replay_webhook_events": (Knock({}),),
+    "replay_webhook_events": (Knock({"after": "0"}),),
     "list_webhook_deliveries": (
         Knock(stranger=OWN),
         Knock(query="instance_id=$instance_id", stranger=_NO_INSTANCE),
