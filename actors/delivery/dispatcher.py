@@ -12,49 +12,32 @@ way (a lane of late ones, by the time that each is due).
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeVar
 
 import structlog
 import trio
-from structlog.contextvars import bound_contextvars
 
-from actors.delivery.client import INTERNAL_ERROR, Outcome
+from actors.delivery.attempts import Attempts, Client, DeliveryStats, Render, Rules, tell
 from actors.delivery.lanes import WINDOW, LaneWindow
+from actors.delivery.receivers import Receivers
 from actors.delivery.settler import Settler
 from actors.delivery.slots import Slots
-from actors.histogram import Histogram
 from actors.tracing import Tracer
 from actors.writer import Writer
 from whatisup.errors import StoreError, StoreUnavailable
-from whatisup.store import (
-    Attempt,
-    Database,
-    DeliveryStatus,
-    Due,
-    Event,
-    Lane,
-    Mode,
-    Ordering,
-    Receiver,
-    deliveries,
-    webhooks,
-)
+from whatisup.store import Attempt, Database, DeliveryStatus, Due, Event, Lane, Receiver, deliveries, webhooks
 from whatisup.store import events as log_rows
-from whatisup.webhooks import ladder, signing
+from whatisup.webhooks import ladder
+from whatisup.webhooks.targets import host_of
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-RECEIVER_S: Final = 5.0
-"""How long an endpoint's row is believed; whoever changes one through the API calls `wake`."""
-RECEIVERS: Final = 1024
 SWEEP_S: Final = 60.0
 """How often the queue is searched for lanes that nobody works on, as after an outage of the store."""
 SWEEP_AGAIN_S: Final = 5.0
@@ -67,44 +50,6 @@ CRASHED_S: Final = 5.0
 UNREAD_S: Final = 1.0
 """How long a lane leaves a store alone that could not be read; whether it can be written is known to the writer."""
 _BREATH_S: Final = 0.05
-
-
-class Client(Protocol):
-    """Whoever makes HTTP requests; see `WebhookClient`."""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, is_live: bool) -> Outcome:
-        """Make one attempt; raises nothing that the receiver does."""
-
-
-Render = Callable[[Sequence[Event]], Awaitable[list[bytes]]]
-"""Events as the bodies that are sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say about delivery. Durations in seconds."""
-
-    delays_s: tuple[float, ...]
-    ordering: Ordering
-    per_host: int
-    in_all: int
-    payload_days: int
-    failed_payload_days: int
-    disable_after_s: int
-
-
-@dataclass(slots=True)
-class DeliveryStats:
-    """What was attempted since the start, by outcome (`ok` or the error's slug), and what is under way.
-
-    `durations` are of attempts, `waits` from an event's row in the queue to the first attempt at it; both in seconds.
-    """
-
-    attempts: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
-    lanes: int = 0
-    durations: Histogram = field(default_factory=Histogram)
-    waits: Histogram = field(default_factory=Histogram)
 
 
 class Dispatcher:
@@ -123,16 +68,20 @@ class Dispatcher:
         jitter: Callable[[], float],
         version: str,
     ) -> None:
-        self.stats = DeliveryStats()
         self._database = database
         self._writer = writer
-        self._client = client
-        self._render = render
         self._rules = rules
-        self._tracer = tracer
         self._unix_ms = unix_ms
-        self._jitter = jitter
-        self._version = version
+        self._attempts = Attempts(
+            client=client,
+            render=render,
+            rules=rules,
+            tracer=tracer,
+            unix_ms=unix_ms,
+            jitter=jitter,
+            version=version,
+        )
+        self._receivers = Receivers(self._look_up)
         self._reading = trio.CapacityLimiter(1)
         self._slots = Slots(per_host=rules.per_host, in_all=rules.in_all)
         settle = partial(
@@ -141,18 +90,20 @@ class Dispatcher:
             failed_payload_days=rules.failed_payload_days,
             disable_after_ms=rules.disable_after_s * 1000,
         )
-        self._settler = Settler(writer, settle, self._forget)
+        self._settler = Settler(writer, settle, self._receivers.forget)
         self._windows: dict[Lane, LaneWindow] = {}
-        self._receivers: OrderedDict[str, tuple[float, Receiver]] = OrderedDict()
         self._noted: int | None = None
         self._has_missed = False
-        self._changed: OrderedDict[str, object] = OrderedDict()
-        """Endpoints that were changed lately, each with a mark of the last change."""
         self._to_wake: set[str] = set()
         self._woken = trio.Event()
         self._is_closing = False
         self._quiet = trio.Event()
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def stats(self) -> DeliveryStats:
+        """What was done since the start, and what is under way."""
+        return self._attempts.stats
 
     # --- for others -------------------------------------------------------------------------------------------------
 
@@ -232,19 +183,12 @@ class Dispatcher:
                 self._to_wake.add(endpoint_id)  # with the next sweep
             return False
         if endpoint_id is not None:
-            self._forget(endpoint_id)
+            self._receivers.forget(endpoint_id)
             for lane in [lane for lane in self._windows if lane.endpoint_id == endpoint_id]:
                 self._windows[lane].look_again()
         for lane in found:
             self._window(lane)
         return True
-
-    def _forget(self, endpoint_id: str) -> None:
-        self._changed.pop(endpoint_id, None)
-        self._changed[endpoint_id] = object()
-        if len(self._changed) > RECEIVERS:
-            self._changed.popitem(last=False)
-        self._receivers.pop(endpoint_id, None)
 
     def _window(self, lane: Lane) -> LaneWindow:
         """The window of a lane, with somebody to work on it."""
@@ -312,17 +256,17 @@ class Dispatcher:
 
         False if the endpoint is gone or disabled: its rows wait for a `wake`.
         """
-        receiver = await self._receiver(window.lane.endpoint_id)
+        receiver = await self._receivers.get(window.lane.endpoint_id)
         if receiver is None or not receiver.is_enabled:
             return False
-        host = urlsplit(receiver.url).hostname or ""
+        host = host_of(receiver.url)
         async with self._slots.one(receiver.customer_id, host):
-            if await self._receiver(window.lane.endpoint_id) != receiver:
+            if await self._receivers.get(window.lane.endpoint_id) != receiver:
                 return True  # it was changed while we waited for the place
             dues = tuple(window.queue)
             rows = await self._ask(log_rows.by_ids, [due.event_id for due in dues])
             shown = [rows[due.event_id] for due in dues if due.event_id in rows]
-            bodies = await self._rendered(shown)
+            bodies = await self._attempts.rendered(shown)
             ends_at = trio.current_time() + TURN_S
             for due in dues:
                 # The window may have been emptied meanwhile, or the next in it may have to wait.
@@ -339,55 +283,25 @@ class Dispatcher:
 
     async def _give_up(self, window: LaneWindow, due: Due) -> None:
         """Put down that an event cannot be read any more; of those it deleted, retention has put it down before us."""
-        status = DeliveryStatus.FAILED
-        done = await self._settler.put(Attempt(due, self._unix_ms(), 0, None, INTERNAL_ERROR, b"", status))
+        done = await self._settler.put(self._attempts.give_up(due))
         await done.wait()
         if window.is_next(due):
             window.queue.popleft()
 
-    async def _rendered(self, events: Sequence[Event]) -> dict[str, bytes]:
-        """Bodies by the ids of events; one that a bug of ours keeps from being rendered is left out, and it alone."""
-        try:
-            return dict(zip((event.id for event in events), await self._render(events), strict=True))
-        except Exception:
-            if len(events) == 1:
-                log.exception("webhook.not_rendered", event_id=events[0].id)
-                return {}
-        bodies: dict[str, bytes] = {}
-        for event in events:
-            bodies |= await self._rendered([event])
-        return bodies
-
-    async def _receiver(self, endpoint_id: str) -> Receiver | None:
-        now = trio.current_time()
-        known = self._receivers.get(endpoint_id)
-        if known is not None and known[0] > now:
-            return known[1]
-        while True:
-            change = self._changed.get(endpoint_id)
-            found = await self._ask(webhooks.receivers, [endpoint_id], self._unix_ms())
-            if self._changed.get(endpoint_id) is change:  # what was changed while it was read is not believed
-                break
-        receiver: Receiver | None = found.get(endpoint_id)
-        self._receivers.pop(endpoint_id, None)
-        if receiver is not None:
-            self._receivers[endpoint_id] = now + RECEIVER_S, receiver
-            if len(self._receivers) > RECEIVERS:
-                self._receivers.popitem(last=False)
-        return receiver
+    async def _look_up(self, endpoint_id: str) -> Receiver | None:
+        return (await self._ask(webhooks.receivers, [endpoint_id], self._unix_ms())).get(endpoint_id)
 
     async def _attempt(
         self, window: LaneWindow, receiver: Receiver, host: str, due: Due, event: Event, body: bytes | None
     ) -> bool:
         """Make one attempt and put its outcome down; False if the lane has to stop and look."""
         with self._under_way():
-            at = self._unix_ms()
-            outcome = await self._try_to_post(receiver, due, event, body, at)
-            self._slots.learn(host, outcome.duration_ms / 1000, is_well=outcome.is_delivered)
-            attempt = self._judge(receiver, due, at, outcome)
-            _tell(attempt, host)
+            attempt = await self._attempts.make(receiver, due, event, body)
+            is_well = attempt.status is DeliveryStatus.SUCCESS
+            self._slots.learn(host, attempt.duration_ms / 1000, is_well=is_well)
+            tell(attempt, host)
             done = await self._settler.put(attempt)
-        if outcome.is_delivered and not due.lane.is_late:
+        if is_well and not due.lane.is_late:
             if window.is_next(due):
                 window.queue.popleft()
             return True
@@ -427,80 +341,3 @@ class Dispatcher:
                     next_attempt_at=attempt.next_attempt_at,
                 )
             )
-
-    async def _try_to_post(self, receiver: Receiver, due: Due, event: Event, body: bytes | None, at: int) -> Outcome:
-        """Make an attempt; one that a bug of ours prevents has failed like any other, and does not block the lane."""
-        if body is not None:
-            try:
-                return await self._post(receiver, due, event, body, at)
-            except Exception:
-                log.exception("webhook.attempt_broke", delivery_id=due.id, event_id=event.id)
-        self.stats.attempts[INTERNAL_ERROR] += 1
-        return Outcome(None, INTERNAL_ERROR, b"", 0)
-
-    async def _post(self, receiver: Receiver, due: Due, event: Event, body: bytes, at: int) -> Outcome:
-        headers = {
-            **receiver.headers,
-            **signing.sign(
-                body,
-                secrets=receiver.secrets,
-                event=event.type,
-                event_id=event.id,
-                correlation_id=_correlation(event),
-                at=at // 1000,
-                version=self._version,
-            ),
-        }
-        if not due.attempt_count:
-            self.stats.waits.observe(max(0, at - due.created_at) / 1000)
-        ids = {"event_id": event.id, "delivery_id": due.id}
-        with self._tracer.span("webhook.attempt", parent=event.trace, **ids) as span, bound_contextvars(**ids):
-            outcome = await self._client.post(receiver.url, headers, body, is_live=receiver.mode is Mode.LIVE)
-            span.note(outcome=outcome.error or "ok", ms=outcome.duration_ms)
-        self.stats.attempts[outcome.error or "ok"] += 1
-        self.stats.durations.observe(outcome.duration_ms / 1000)
-        return outcome
-
-    def _judge(self, receiver: Receiver, due: Due, at: int, outcome: Outcome) -> Attempt:
-        """What an outcome means for its delivery."""
-        status, next_attempt_at, is_late = DeliveryStatus.SUCCESS, None, due.lane.is_late
-        if outcome.error is not None:
-            tries = due.tries + 1
-            delay_s = ladder.delay_s(tries, self._rules.delays_s, self._jitter())
-            status = DeliveryStatus.FAILED if delay_s is None else DeliveryStatus.RETRYING
-            next_attempt_at = None if delay_s is None else self._unix_ms() + round(delay_s * 1000)
-            ordering = receiver.ordering or self._rules.ordering
-            is_late = is_late or (ordering is Ordering.RELAXED and tries >= ladder.LATE_AFTER)
-        return Attempt(
-            delivery=due,
-            at=at,
-            duration_ms=outcome.duration_ms,
-            response_status=outcome.status,
-            error=outcome.error,
-            response=outcome.response,
-            status=status,
-            next_attempt_at=next_attempt_at,
-            is_late=is_late,
-        )
-
-
-def _correlation(event: Event) -> str:
-    """The request that caused an event, where one did; else the event itself."""
-    request_id: Any = (event.data or {}).get("request_id")
-    return request_id if isinstance(request_id, str) else event.id
-
-
-def _tell(attempt: Attempt, host: str) -> None:
-    write = log.debug if attempt.error is None else log.info
-    write(
-        "webhook.attempt",
-        host=host,
-        delivery_id=attempt.delivery.id,
-        event_id=attempt.delivery.event_id,
-        endpoint_id=attempt.delivery.lane.endpoint_id,
-        instance_id=attempt.delivery.lane.instance_id,
-        attempt=attempt.delivery.attempt_count + 1,
-        status=attempt.response_status,
-        error=attempt.error,
-        ms=attempt.duration_ms,
-    )

@@ -8,8 +8,9 @@ from importlib.metadata import version
 
 from msgspec import json
 
+from actors.delivery.attempts import Render, Rules
 from actors.delivery.client import WebhookClient
-from actors.delivery.dispatcher import Dispatcher, Render, Rules
+from actors.delivery.dispatcher import Dispatcher
 from actors.tracing import Tracer
 from actors.writer import Writer
 from api.routes.edge import Edge, wall_clock_ms

@@ -17,8 +17,9 @@ import h11
 import trio
 from msgspec import json
 
+from actors.delivery.attempts import Rules
 from actors.delivery.client import WebhookClient
-from actors.delivery.dispatcher import Dispatcher, Rules
+from actors.delivery.dispatcher import Dispatcher
 from actors.tracing import UNTRACED
 from actors.writer import Writer
 from tests.conftest import TEST_SECRETS

@@ -404,7 +404,7 @@ async def test_a_bug_of_ours_stops_one_lane_for_a_while_and_no_other(
     hook = await post.hook()
     await post.endpoint(hook)
     async with post.open() as dispatcher:
-        look, bugs = dispatcher._receiver, 1
+        look, bugs = dispatcher._receivers.get, 1
 
         async def buggy(endpoint_id: str) -> Receiver | None:
             nonlocal bugs
@@ -413,7 +413,7 @@ async def test_a_bug_of_ours_stops_one_lane_for_a_while_and_no_other(
                 raise ZeroDivisionError
             return await look(endpoint_id)
 
-        monkeypatch.setattr(dispatcher, "_receiver", buggy)
+        monkeypatch.setattr(dispatcher._receivers, "get", buggy)
         await post.tell("broken", name="a")
         await until(lambda: not bugs)
         await post.tell("fine", name="b")
@@ -429,7 +429,7 @@ async def test_event_that_a_bug_keeps_from_being_sent_holds_up_nobody(
     await post.endpoint(hook, ordering=Ordering.STRICT)
     await post.tell("1", "broken", "2")
     async with post.open(delays_s=(0.01, 0.01)) as dispatcher:
-        work = getattr(dispatcher, where)
+        work = getattr(dispatcher._attempts, where)
 
         async def buggy(*args: Any) -> Any:
             events = args[0] if where == "_render" else [args[2]]
@@ -437,7 +437,7 @@ async def test_event_that_a_bug_keeps_from_being_sent_holds_up_nobody(
                 raise ZeroDivisionError
             return await work(*args)
 
-        monkeypatch.setattr(dispatcher, where, buggy)
+        monkeypatch.setattr(dispatcher._attempts, where, buggy)
         rows = await post.settled(3)
     assert hook.taken == ["1", "2"]
     assert [row.status for row in rows] == ["success", "failed", "success"]
@@ -561,7 +561,7 @@ async def test_late_one_goes_its_way_though_all_was_read_anew_meanwhile(
     hook = await post.hook(lambda text, before: 500 if text == "1" and before < 3 else 200)
     endpoint = await post.endpoint(hook)
     async with post.open() as dispatcher:
-        send = dispatcher._client.post
+        send = dispatcher._attempts._client.post
 
         async def woken_meanwhile(*args: Any, **how: Any) -> Any:
             outcome = await send(*args, **how)
@@ -570,7 +570,7 @@ async def test_late_one_goes_its_way_though_all_was_read_anew_meanwhile(
                 await until(lambda: not any(window.queue for window in dispatcher._windows.values()))
             return outcome
 
-        monkeypatch.setattr(dispatcher._client, "post", woken_meanwhile)
+        monkeypatch.setattr(dispatcher._attempts._client, "post", woken_meanwhile)
         await post.tell(*texts(2))
         await until(lambda: len(hook.taken) == 2, within_s=5)
     assert hook.taken == ["2", "1"]
@@ -629,13 +629,13 @@ async def test_store_that_reads_slowly_does_not_use_up_a_turn(post: Office, monk
     hook = await post.hook()
     await post.endpoint(hook)
     async with post.open() as dispatcher:
-        render = dispatcher._render
+        render = dispatcher._attempts._render
 
         async def slowly(events: Sequence[Event]) -> list[bytes]:
             await trio.sleep(0.1)
             return await render(events)
 
-        dispatcher._render = slowly
+        dispatcher._attempts._render = slowly
         await post.tell("1")
         await until(lambda: hook.taken == ["1"], within_s=5)
 
