@@ -215,7 +215,9 @@ def test_endpoint_where_nothing_arrives_for_days_is_disabled(hooks: Hooks, endpo
     hooks.settle(failed(one_due(hooks, endpoint), NOW), **RULES)
     assert hooks.settle(failed(one_due(hooks, endpoint), NOW + 3 * DAY_MS - 1), **RULES).disabled == ()
     waiting = one_due(hooks, endpoint)
-    last = failed(one_due(hooks, endpoint), NOW + 3 * DAY_MS, status=None, again_at=NOW + 4 * DAY_MS)
+    to_be_tried_again = failed(one_due(hooks, endpoint), NOW + 3 * DAY_MS, again_at=NOW + 4 * DAY_MS)
+    assert hooks.settle(to_be_tried_again, **RULES).disabled == ()
+    last = failed(one_due(hooks, endpoint), NOW + 3 * DAY_MS, status=None)
     assert hooks.settle(last, **RULES).disabled == (endpoint.id,)
     found = hooks.find(endpoint)
     assert (found.is_enabled, found.disabled_reason, found.failing_since) == (False, DisabledReason.FAILING, NOW)
@@ -226,7 +228,7 @@ def test_endpoint_where_nothing_arrives_for_days_is_disabled(hooks: Hooks, endpo
     assert (action, before) == ("webhook_endpoint.disabled", {"enabled": True})
     assert after == {"enabled": False, "disabled_reason": "failing", "last_error": "timeout"}
     hooks.patch(found, is_enabled=True)
-    assert {due.id for due in hooks.due(endpoint)} == {waiting.id, last.delivery.id}
+    assert {due.id for due in hooks.due(endpoint)} == {waiting.id, to_be_tried_again.delivery.id}
 
 
 def test_success_within_the_days_starts_them_anew(hooks: Hooks, endpoint: Endpoint) -> None:

@@ -97,7 +97,9 @@ class _Health:
             self.failing_since = attempt.at
         if attempt.response_status == GONE:
             self.reason, self.worst = DisabledReason.GONE, attempt
-        elif self.reason is None and attempt.at - self.failing_since >= disable_after_ms:
+        # Given up, not merely failed: after quiet days, or days without a network of ours, the next try may arrive.
+        is_end = attempt.status is DeliveryStatus.FAILED
+        if self.reason is None and is_end and attempt.at - self.failing_since >= disable_after_ms:
             self.reason, self.worst = DisabledReason.FAILING, attempt
 
 
