@@ -37,13 +37,17 @@ test: dev-env ## run all tests (ARGS= narrows them)
 	@sh .ci/test $(ARGS)
 
 .PHONY: check
-check: dev-env ## format, lint, types, import contracts, spelling, then all tests with branch coverage
+check: dev-env ## format, lint, types, import contracts, spelling, then all tests
 	@echo "check: format"         && $(BIN)/python -m ruff format --check --quiet --diff $(CODE)
 	@echo "check: lint"           && $(BIN)/python -m ruff check --quiet $(CODE)
 	@echo "check: types"          && $(BIN)/python -m mypy --no-error-summary
 	@echo "check: imports"        && $(BIN)/lint-imports --no-logo >.venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 	@echo "check: spelling"       && $(BIN)/python -m codespell_lib $(CODE) deploy .ci *.md Makefile pyproject.toml
-	@echo "check: tests"          && WHATISUP_COVERAGE=1 sh .ci/test
+	@echo "check: tests"          && sh .ci/test
+
+.PHONY: coverage
+coverage: dev-env ## all tests with branch coverage, by file; half as long again
+	@WHATISUP_COVERAGE=1 sh .ci/test
 
 .PHONY: fmt
 fmt: dev-env ## format, and apply the lint fixes that are safe
