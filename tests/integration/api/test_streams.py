@@ -219,11 +219,14 @@ async def test_stream_ends_within_a_second_of_its_keys_end(folder: Path) -> None
 
 async def test_slow_reader_is_cut_with_a_last_frame_and_resumes_without_loss(folder: Path) -> None:
     async with opened(folder) as (served, alice, instance_id):
-        served.front.edge.streams._stall_s = 0.4
+        streams = served.front.edge.streams
+        streams._stall_s = 0.5
         slow = await Stream(await connect(served, buffer=4096)).open(alice)
         assert await slow.frame() == "retry: 2000"
         await served.append(instance_id, 120, size=10_000)
-        await trio.sleep(0.55)  # longer than a send may take, shorter than one is waited for
+        with trio.fail_after(10):  # longer than a send may take, shorter than one is waited for
+            while not any(one.send_age_s > 0.5 for one in streams._streams):
+                await trio.sleep(0.01)
         seen = []
         while (frame := await slow.frame()).startswith("id: "):
             seen.append(frame.split("\n")[0].removeprefix("id: "))
