@@ -20,13 +20,13 @@ WINDOW: Final = 16
 class LaneWindow:
     """The window of one lane. Not read yet, it `is_behind`: the store holds more than the window shows."""
 
-    __slots__ = ("_after", "_bell", "_news", "_resets", "is_behind", "lane", "queue")
+    __slots__ = ("_after", "_bell", "_highest", "_news", "_resets", "is_behind", "lane", "queue")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.queue: deque[Due] = deque()
         self.is_behind = True
-        self._after = 0
+        self._after = self._highest = 0
         self._news = self._resets = 0
         self._bell = trio.Event()
 
@@ -40,7 +40,7 @@ class LaneWindow:
         self._news += 1
         if self.is_behind or self.lane.is_late or len(self.queue) >= WINDOW:
             self.is_behind = True
-        elif due.position > self._after:
+        elif due.position > self._highest:  # else a read has shown it, and it may be settled since
             self._append(due)
         self._bell.set()
 
@@ -72,6 +72,7 @@ class LaneWindow:
 
     def _append(self, due: Due, *, is_shown: bool = True) -> None:
         self._after = max(self._after, due.position)
+        self._highest = max(self._highest, due.position)
         if is_shown:
             self.queue.append(due)
 

@@ -124,6 +124,16 @@ async def test_wait_ends_with_news_and_with_time(autojump_clock: MockClock) -> N
     assert trio.current_time() == 6
 
 
+def test_note_that_comes_after_its_delivery_was_made_and_everything_read_anew_is_old_news() -> None:
+    window = LaneWindow(LANE)
+    read(window, [due(1)])
+    window.queue.popleft()
+    window.look_again()
+    read(window, [])
+    window.note(due(1))
+    assert shown(window) == []
+
+
 @given(st.lists(st.sampled_from(["commit", "note", "read", "take", "look"]), max_size=80))
 def test_every_delivery_is_taken_once_and_in_order(steps: list[str]) -> None:
     window, rows, taken, settled, noted = LaneWindow(LANE), list[Due](), list[int](), set[int](), 0
