@@ -17,7 +17,8 @@ from tests.store.conversation import (
     under_number,
 )
 from tests.store.conversation import unread as not_read
-from whatisup.store import Identity, LearnPair, MessageStatus, Unit, messages, outbox
+from tests.store.world import NOW
+from whatisup.store import FailMessage, Identity, LearnPair, Message, MessageStatus, Moment, Unit, messages, outbox
 
 PAIR = LearnPair(PHONE, LID)
 
@@ -118,3 +119,82 @@ def test_pair_may_be_learned_again(talk: Conversation, times: int) -> None:
         talk.write(PAIR)
     talk.write(LearnPair(PHONE, "7777"), read("hello"))
     assert [message.chat for message in talk.page()] == [LID_JID], "what has a LID keeps it"
+
+
+# --- receipts that call a chat by the other name --------------------------------------------------------------------
+
+OTHER = {LID_JID: PN_JID, PN_JID: LID_JID}
+STRANGER = {LID_JID: "15550000009@s.whatsapp.net", PN_JID: "2000@lid"}
+
+
+@pytest.mark.parametrize("chat", [LID_JID, PN_JID])
+def test_receipt_under_the_other_name_counts_once_the_pair_is_learned(talk: Conversation, chat: str) -> None:
+    """The very first word: the receipt may be quicker than the news that both names are one user."""
+    message = talk.send("S", to=chat)
+    talk.write(receipt("S", "read", NOW + 90, chat=OTHER[chat]), receipt("S", "delivered", NOW + 80, chat=OTHER[chat]))
+    talk.write(receipt("S", "played", chat=STRANGER[chat]))
+    assert talk.status(message) is MessageStatus.SENT, "who that is cannot be known yet"
+    assert [moment.kind for moment in history(talk, message)] == ["sent"]
+    committed = talk.write(PAIR, *know_pair())
+    assert [event.type for event in committed.events] == ["message.delivered", "message.read"]
+    assert talk.status(message) is MessageStatus.READ
+    moments = [(moment.kind, moment.participant, moment.at) for moment in history(talk, message)]
+    assert moments[1:] == [("delivered", "", NOW + 80), ("read", "", NOW + 90)]
+    assert talk.write(PAIR).events == (), "what was held counts once"
+    talk.write(LearnPair("15550000009", "2000"))
+    assert talk.status(message) is MessageStatus.READ, "a pair of somebody else proves nothing"
+
+
+@pytest.mark.parametrize("chat", [LID_JID, PN_JID])
+def test_receipt_and_pair_of_one_unit_go_together(talk: Conversation, chat: str) -> None:
+    message = talk.send("S", to=chat)
+    talk.write(receipt("S", chat=OTHER[chat]), receipt("S", "read", chat=STRANGER[chat]), PAIR)
+    assert talk.status(message) is MessageStatus.DELIVERED
+
+
+@pytest.mark.parametrize("chat", [LID_JID, PN_JID])
+def test_receipt_under_the_other_name_counts_where_the_row_alone_lacks_it(talk: Conversation, chat: str) -> None:
+    message = talk.send("S", to=chat)
+    talk.write(*know_pair())
+    talk.write(receipt("S", "read", chat=STRANGER[chat]))
+    talk.write(receipt("S", chat=OTHER[chat]))
+    assert talk.status(message) is MessageStatus.DELIVERED
+
+
+def test_receipt_under_a_new_lid_counts_once_that_is_learned(talk: Conversation) -> None:
+    talk.write(PAIR, *know_pair())
+    message = talk.send("S", to=PN_JID)
+    talk.write(receipt("S", chat="7777@lid"))
+    assert talk.status(message) is MessageStatus.SENT
+    talk.write(LearnPair(PHONE, "7777"), *know_pair(lid="7777"))
+    talk.write(receipt("S", chat="7777@lid"))
+    assert talk.status(message) is MessageStatus.DELIVERED
+
+
+def test_held_receipt_of_what_failed_proves_that_it_arrived(talk: Conversation) -> None:
+    message = talk.accept("S", LID_JID)
+    talk.seal(message)
+    talk.write(FailMessage("S", "x", "y", NOW))
+    talk.write(receipt("S", chat=PN_JID))
+    assert talk.status(message) is MessageStatus.FAILED
+    talk.write(PAIR)
+    assert talk.names() == ["failed", "sent", "delivered"]
+
+
+def test_receipt_of_a_group_is_never_held(talk: Conversation) -> None:
+    message = talk.send("S", to="123@g.us")
+    talk.write(receipt("S", chat=PN_JID), PAIR)
+    talk.write(receipt("S", chat=LID_JID))
+    assert talk.status(message) is MessageStatus.SENT
+
+
+def test_held_receipt_of_one_instance_is_none_of_another(talk: Conversation) -> None:
+    other = talk.another()
+    message = talk.send("S")
+    talk.write(receipt("S", chat=PN_JID))
+    talk.write(PAIR, instance_id=other.id)
+    assert talk.status(message) is MessageStatus.SENT
+
+
+def history(talk: Conversation, message: Message) -> list[Moment]:
+    return talk.store.read(messages.history, message.id)

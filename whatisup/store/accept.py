@@ -17,7 +17,8 @@ from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.lifecycle import State
 from whatisup.store import datakeys
 from whatisup.store.message_records import Message, MessageStatus
-from whatisup.store.message_rows import Names, message_of, names_of
+from whatisup.store.message_rows import message_of
+from whatisup.store.names import Names, names_of
 from whatisup.store.records import Intent, Mode
 from whatisup.store.tables import data_keys, instances, messages, outbox
 from whatisup.store.transaction import Tx

@@ -1,52 +1,17 @@
-"""From a row of `messages` to a `Message`, and who is who in it."""
+"""From a row of `messages` to a `Message`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from msgspec import json
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row
 
-from whatisup.jid import LID_SERVER, PN_SERVER
-from whatisup.store import auth, datakeys
+from whatisup.store import datakeys
 from whatisup.store.message_records import Message, MessageStatus
 from whatisup.store.records import Mode
-from whatisup.store.tables import instances
 from whatisup.store.vault import Vault
-
-_OWN: Final = select(instances.c.phone_number, instances.c.lid).where(instances.c.id == bindparam("instance"))
-
-
-class Names(NamedTuple):
-    """What a chat is called: the canonical JID, and the digits of its phone number and LID where they are known."""
-
-    jid: str
-    phone: str | None
-    lid: str | None
-
-
-def names_of(conn: Connection, vault: Vault, instance_id: str, jid: str) -> Names:
-    """Find the other name of a user (a JID without device) as far as the instance has learned it."""
-    user, _, server = jid.rpartition("@")
-    kinds = {PN_SERVER: "lid", LID_SERVER: "pn"}
-    if server not in kinds:
-        return Names(jid, None, None)
-    key = (kinds[server], user)
-    found = auth.get(conn, vault, instance_id, *key)
-    other = _own_other(conn, instance_id, jid) if found is None else found.decode()
-    if server == LID_SERVER:
-        return Names(jid, other, user)
-    return Names(jid if other is None else f"{other}@{LID_SERVER}", user, other)
-
-
-def _own_other(conn: Connection, instance_id: str, jid: str) -> str | None:
-    """The other name (digits) of the instance's own account, which is no contact and is kept in its row."""
-    row = conn.execute(_OWN, {"instance": instance_id}).first()
-    if row is None or row.phone_number is None or row.lid is None:
-        return None
-    lid = row.lid.rpartition("@")[0]
-    return {f"{row.phone_number}@{PN_SERVER}": lid, f"{lid}@{LID_SERVER}": row.phone_number}.get(jid)
 
 
 def body_of(conn: Connection, vault: Vault, row: Row[Any]) -> dict[str, Any] | None:

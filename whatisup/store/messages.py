@@ -14,8 +14,10 @@ from whatisup.errors import BadCursor
 from whatisup.store import retained
 from whatisup.store.accept import accept
 from whatisup.store.cursor import decode_cursor, encode_cursor
+from whatisup.store.handlers.progress import HELD
 from whatisup.store.message_records import Direction, Message, Moment, TargetMessage, Unread
-from whatisup.store.message_rows import body_of, message_of, names_of, original_of
+from whatisup.store.message_rows import body_of, message_of, original_of
+from whatisup.store.names import names_of
 from whatisup.store.records import Mode
 from whatisup.store.tables import message_history, messages
 from whatisup.store.vault import Vault
@@ -121,7 +123,8 @@ def _place(cursor: str) -> tuple[int, int]:
 def history(conn: Connection, _vault: Vault | None, message_id: str) -> list[Moment]:
     """The steps of one message's delivery, in order of time."""
     query = select(message_history.c.kind, message_history.c.participant, message_history.c.at)
-    moments = [Moment(*row) for row in conn.execute(query.where(message_history.c.message_id == message_id))]
+    rows = conn.execute(query.where(message_history.c.message_id == message_id))
+    moments = [Moment(*row) for row in rows if not row.kind.startswith(HELD)]
     return sorted(moments, key=lambda one: (one.at, _step(one.kind), one.participant))
 
 

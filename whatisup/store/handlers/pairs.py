@@ -2,18 +2,22 @@
 
 Rule: a message has one identity. Where the move makes two rows the same message, the older row stays, and what was
 told of the newer one shows the older one's body from then on.
+
+Receipts that came under the other name before it was known to be one (`progress.py` holds them) count from here on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, case, delete, select, union, update
+from sqlalchemy import Row, Table, and_, bindparam, case, delete, or_, select, union, update
 
 from whatisup.jid import LID_SERVER, PN_SERVER
+from whatisup.store.handlers import progress
 from whatisup.store.message_ops import LearnPair
 from whatisup.store.tables import events, message_history, messages, outbox
-from whatisup.store.target import Target, Work
+from whatisup.store.target import Target, Work, fetch_keys
 from whatisup.store.transaction import Tx
 
 _INSTANCE: Any = bindparam("instance")
@@ -72,6 +76,20 @@ _NAME: Final = (
 )
 _MOVE_OUTBOX: Final = update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
 
+_HELD: Final = (
+    select(message_history.c.message_id, message_history.c.kind, message_history.c.participant, message_history.c.at)
+    .join_from(messages, message_history, message_history.c.message_id == messages.c.id)
+    .where(
+        messages.c.instance_id == _INSTANCE,
+        or_(
+            and_(messages.c.chat == _PN, message_history.c.participant == _LID),
+            and_(messages.c.chat == _LID, messages.c.chat_phone.is_(None), message_history.c.participant == _PN),
+        ),
+        message_history.c.kind.startswith(progress.HELD),
+    )
+    .order_by(message_history.c.at)
+)
+
 
 def renamed(target: Target) -> dict[str, str]:
     """What a unit learns: JID of the number -> digits of the LID."""
@@ -80,13 +98,17 @@ def renamed(target: Target) -> dict[str, str]:
 
 def learn(tx: Tx, work: Work) -> None:
     """Move chats and authors from the phone number to the LID, and tell the number of whoever wrote under the LID."""
-    pairs = dict.fromkeys((target.id, op.pn_user, op.lid_user) for target, op in work)
-    for instance_id, pn_user, lid_user in pairs:
+    pairs = {(target.id, op.pn_user, op.lid_user): (target, op) for target, op in reversed(work)}
+    for (instance_id, pn_user, lid_user), (target, op) in reversed(pairs.items()):
         names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
+        held: Sequence[Row[Any]] = tx.conn.execute(_HELD, names).all()
         _merge(tx, instance_id, names)
         tx.conn.execute(_MOVE, {**names, "lid_user": lid_user})
         tx.conn.execute(_MOVE_OUTBOX, names)
         tx.conn.execute(_NAME, {**names, "pn_user": pn_user})
+        if held:
+            fetch_keys(tx, (), [target])
+            progress.prove(tx, target, held, op)
 
 
 def _merge(tx: Tx, instance_id: str, names: dict[str, str]) -> None:

@@ -3,6 +3,10 @@
 Rule: `_RANK` is the whole order. A step that does not lead forward changes nothing and is not told; `failed` can be
 left only by a receipt that proves arrival. A message that was never sealed cannot have been sent, whatever a peer says
 of its id, so acks and receipts of it are ignored.
+
+A receipt proves something of the chat it came from and of no other. Whether two names are one chat, the message's row
+says, or the pair that the instance has learned. While neither knows, the receipt is held, in the message's history
+under a name of its own, and counts as soon as the pair is learned (`pairs.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import Select, Subquery, and_, bindparam, delete, select, update
+from sqlalchemy import Row, Select, Subquery, and_, bindparam, delete, select, update
 
+from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store import payloads
 from whatisup.store.message_ops import AckMessage, CloseOutbox, FailMessage, RecordReceipt
+from whatisup.store.names import is_user, learned, own_other, paired
 from whatisup.store.tables import message_history, messages, outbox
 from whatisup.store.target import Target, Told, Work
 from whatisup.store.transaction import Tx
@@ -24,6 +30,8 @@ from whatisup.store.wanted import ask, both
 
 _RANK: Final = {"queued": 0, "failed": 0, "sent": 1, "delivered": 2, "read": 3, "played": 4}
 _NEVER_SENT: Final = ("queued", "failed")
+HELD: Final = "held:"
+"""How the kind of a receipt begins in the history that is not known to be of the message's chat; its name is there."""
 
 _COLUMNS = (
     messages.c.position,
@@ -84,7 +92,11 @@ _RESYNC = (
 # The stanza stays: it says who was served.
 _MISS = update(outbox).where(outbox.c.position == bindparam("at_position")).values(resync_devices="[]")
 
-
+_DROP_HELD = delete(message_history).where(
+    message_history.c.message_id == bindparam("message"),
+    message_history.c.kind == bindparam("held"),
+    message_history.c.participant == bindparam("who"),
+)
 _STEP: Final = once(lambda dialect: insert_new(dialect, message_history))
 
 
@@ -114,7 +126,13 @@ class Sent:
     def is_of(self, chat: str) -> bool:
         """Whether it was said in this chat, called by either name."""
         row = self.row
-        return chat in (row["chat"], f"{row['chat_phone']}@s.whatsapp.net", f"{row['chat_lid']}@lid")
+        return chat in (row["chat"], f"{row['chat_phone']}@{PN_SERVER}", f"{row['chat_lid']}@{LID_SERVER}")
+
+    def may_be_of(self, chat: str) -> bool:
+        """Whether this chat may turn out to be the one it was said in: it is named as the row's own is not yet."""
+        row, server = self.row, chat.rpartition("@")[2]
+        lacks = {PN_SERVER: row["chat_phone"] is None, LID_SERVER: row["chat_lid"] is None}
+        return is_user(row["chat"]) and lacks.get(server, False)
 
 
 def advance(tx: Tx, target: Target, sent: Sent, status: str, at: int, *, participant: str, op: object) -> None:
@@ -179,11 +197,11 @@ def write(tx: Tx, sent: Iterable[Sent]) -> None:
 class _Wave:
     """The messages that a wave of units is about."""
 
-    def __init__(self, tx: Tx, work: Work) -> None:
+    def __init__(self, tx: Tx, ids: Iterable[tuple[str]], wa_ids: Iterable[tuple[str, str]]) -> None:
         self._tx = tx
         self.by_id: dict[str, Sent] = {}
         self._by_wa_id: dict[tuple[str, str], list[Sent]] = {}
-        ids, wa_ids = _named(work)
+        self._others: dict[tuple[str, str], str | None] = {}
         for row in (*ask(tx.conn, _BY_WA_ID, wa_ids), *ask(tx.conn, _BY_ID, ids)):
             if row.id not in self.by_id:
                 sent = self.by_id[row.id] = Sent(dict(row._mapping))
@@ -214,11 +232,35 @@ class _Wave:
         """Somebody has messages, or has seen them."""
         for wa_id in op.wa_ids:
             for sent in self.find(target, wa_id):
-                if sent.stage == "queued" or not (op.chat is None or sent.is_of(op.chat)):
-                    continue
-                advance(self._tx, target, sent, op.kind, op.at, participant=op.participant, op=op)
-                if sent.stage == "sealed" and not sent.row["has_missed_devices"]:
-                    sent.leave(self._tx.now)
+                if op.chat is None or sent.is_of(op.chat) or self._is_called(target, sent, op.chat):
+                    self.prove(target, sent, op.kind, op.at, participant=op.participant, op=op)
+                elif sent.stage != "queued" and sent.may_be_of(op.chat) and not self._other(target, op.chat):
+                    sent.history.setdefault((HELD + op.kind, op.chat), op.at)
+
+    def prove(self, target: Target, sent: Sent, status: str, at: int, *, participant: str, op: object) -> None:
+        """A receipt is about this message; one that was never sealed cannot be meant."""
+        if sent.stage == "queued":
+            return
+        advance(self._tx, target, sent, status, at, participant=participant, op=op)
+        if sent.stage == "sealed" and not sent.row["has_missed_devices"]:
+            sent.leave(self._tx.now)
+
+    def _is_called(self, target: Target, sent: Sent, chat: str) -> bool:
+        """Whether a message was said in this chat under the other name, which its row does not know."""
+        other = self._other(target, chat)
+        names = None if other is None else paired(chat, other)
+        return names is not None and (
+            sent.is_of(f"{names.phone}@{PN_SERVER}") or sent.is_of(f"{names.lid}@{LID_SERVER}")
+        )
+
+    def _other(self, target: Target, chat: str) -> str | None:
+        """The other name (digits) of a chat, as far as it is known."""
+        if not is_user(chat):
+            return None
+        if (target.id, chat) not in self._others:
+            found = learned(self._tx.conn, self._tx.vault, target.id, chat)
+            self._others[target.id, chat] = found or own_other(target.phone_number, target.lid, chat)
+        return self._others[target.id, chat]
 
     def failure(self, target: Target, op: FailMessage) -> None:
         """A message cannot be sent."""
@@ -262,7 +304,17 @@ _STEPS: Final[Mapping[type, Callable[[_Wave, Target, Any], None]]] = {
 
 def move(tx: Tx, work: Work) -> None:
     """Apply acks, receipts and failures in the order in which they came."""
-    wave = _Wave(tx, work)
+    wave = _Wave(tx, *_named(work))
     for target, op in work:
         _STEPS[type(op)](wave, target, op)
     write(tx, wave.by_id.values())
+
+
+def prove(tx: Tx, target: Target, held: Sequence[Row[Any]], op: object) -> None:
+    """Let receipts (`message_id`, `kind`, `participant`, `at`) count that were held until their chat was known."""
+    wave = _Wave(tx, ((row.message_id,) for row in held), ())
+    for row in held:
+        for sent in wave.find(target, row.message_id):
+            wave.prove(target, sent, row.kind.removeprefix(HELD), row.at, participant="", op=op)
+    write(tx, wave.by_id.values())
+    tx.conn.execute(_DROP_HELD, [{"message": row.message_id, "held": row.kind, "who": row.participant} for row in held])
