@@ -8,10 +8,9 @@ Receipts that came under the other name before it was known to be one (`progress
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Table, and_, bindparam, case, delete, or_, select, union, update
+from sqlalchemy import Table, and_, bindparam, case, delete, or_, select, union, update
 
 from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store.handlers import progress
@@ -101,7 +100,7 @@ def learn(tx: Tx, work: Work) -> None:
     pairs = {(target.id, op.pn_user, op.lid_user): (target, op) for target, op in reversed(work)}
     for (instance_id, pn_user, lid_user), (target, op) in reversed(pairs.items()):
         names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
-        held: Sequence[Row[Any]] = tx.conn.execute(_HELD, names).all()
+        held = [progress.HeldReceipt(*row) for row in tx.conn.execute(_HELD, names)]
         _merge(tx, instance_id, names)
         tx.conn.execute(_MOVE, {**names, "lid_user": lid_user})
         tx.conn.execute(_MOVE_OUTBOX, names)

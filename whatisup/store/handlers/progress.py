@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import json
-from sqlalchemy import Row, Select, Subquery, and_, bindparam, delete, select, update
+from sqlalchemy import Select, Subquery, and_, bindparam, delete, select, update
 
 from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store import payloads
@@ -98,6 +98,15 @@ _DROP_HELD = delete(message_history).where(
     message_history.c.participant == bindparam("who"),
 )
 _STEP: Final = once(lambda dialect: insert_new(dialect, message_history))
+
+
+class HeldReceipt(NamedTuple):
+    """A receipt as the history holds it: its kind behind `HELD`, and as participant the chat it came from."""
+
+    message_id: str
+    kind: str
+    participant: str
+    at: int
 
 
 @dataclass(slots=True)
@@ -310,8 +319,8 @@ def move(tx: Tx, work: Work) -> None:
     write(tx, wave.by_id.values())
 
 
-def prove(tx: Tx, target: Target, held: Sequence[Row[Any]], op: object) -> None:
-    """Let receipts (`message_id`, `kind`, `participant`, `at`) count that were held until their chat was known."""
+def prove(tx: Tx, target: Target, held: Sequence[HeldReceipt], op: object) -> None:
+    """Let receipts count that were held until it was known whose they are."""
     wave = _Wave(tx, ((row.message_id,) for row in held), ())
     for row in held:
         for sent in wave.find(target, row.message_id):
