@@ -1,28 +1,38 @@
-"""`python -m benchmarks.watched serve`: the gateway, and beside it a note of when each commit was durable.
+"""`python -m benchmarks.watched serve`: the gateway, and beside it notes of its commits and of its event loop.
 
-Rule: nothing of the gateway's own is changed or slowed: one small append for each group commit, none for a message.
+Rule: nothing of the gateway's own is changed or slowed: one small append for each group commit, none for a message, and
+less than a microsecond for each turn of the loop.
 
-What is noted, in the working folder: `durability.json`, what the writer's own connection says of its settings; and
-`commits`, a record for each commit that appended events: unix nanoseconds, first and last position of those events.
+What is noted, in the working folder: `durability.json`, what the writer's own connection says of its settings;
+`commits`, a record for each commit that appended events: unix nanoseconds, first and last position of those events; and
+on request (`read_loop`) `loop.json`, how late the event loop has been (`benchmarks.lateness`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import trio
+
+from benchmarks.lateness import Lateness, LoopWatch
 from whatisup.store.sqlite import SqliteBackend
 from whatisup.store.store import Results, Store, Strategy
 
 DURABILITY = "durability.json"
 COMMITS = "commits"
+LOOP = "loop.json"
+LOOP_S = 30.0
 WANTED: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0}
 _RECORD = struct.Struct("<QQQ")
 
@@ -65,8 +75,40 @@ def durability(folder: Path) -> str:
     return "synchronous=FULL journal_mode=WAL wal_autocheckpoint=0 (asked of the writer's connection)"
 
 
+def restart_loop(pid: int) -> None:
+    """Let the watched gateway `pid` forget how late its loop has been."""
+    os.kill(pid, signal.SIGUSR2)
+
+
+async def read_loop(pid: int, folder: Path) -> dict[str, float]:
+    """How late the loop of the watched gateway `pid`, which runs in `folder`, has been: see `Lateness.said`."""
+    path = folder / LOOP
+    path.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGUSR1)
+    with trio.fail_after(LOOP_S):
+        while not path.exists():
+            await trio.sleep(0.01)
+    found: dict[str, float] = json.loads(path.read_text())
+    return found
+
+
+def _watch_loop() -> None:
+    """Have Trio tell of each turn of its loop, and answer signals."""
+    lateness, run = Lateness(), trio.run
+
+    def say(_signal: int, _frame: FrameType | None) -> None:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        Path(f"{LOOP}.part").write_text(json.dumps({**lateness.said(), "tasks": tasks}))
+        os.replace(f"{LOOP}.part", LOOP)
+
+    signal.signal(signal.SIGUSR1, say)
+    signal.signal(signal.SIGUSR2, lambda _signal, _frame: lateness.restart())
+    setattr(trio, "run", partial(run, instruments=[LoopWatch(lateness)]))  # noqa: B010 -- a plain assignment does not type
+
+
 def main() -> None:
     """Run the command line, watched."""
+    _watch_loop()
     prepare, attempt = SqliteBackend.prepare, Store._attempt
     log = os.open(COMMITS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 

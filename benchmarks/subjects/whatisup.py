@@ -1,0 +1,220 @@
+"""WhatIsUp as a subject: `whatisup serve`, SQLite with its defaults, driven through its public API.
+
+Rule: limits and pacing are off and durability is on, both as the running gateway says, so that a figure is the price of
+a message and of nothing that was left out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from api.demo.client import Client
+from api.demo.gateway import HOST, Gateway
+from benchmarks.line import Lines
+from benchmarks.measure import Process
+from benchmarks.pace import apart
+from benchmarks.processes import gateway_for
+from benchmarks.rows import Rows
+from benchmarks.spread import unix_ms
+from benchmarks.subjects.subject import Arrival, Counts, Pair, Posted, Stall
+from benchmarks.watched import Commits, durability, read_loop, restart_loop
+
+UNLIMITED: Mapping[str, str] = {
+    "SEND_PACE_PER_S_TEST": "0",
+    "CONTACT_CHECKS_PER_MINUTE": "0",
+    "NEW_CHATS_PER_DAY": "0",
+    "RETRY_RESENDS_PER_MINUTE": "0",
+    "RATE_LIMIT_PER_S_TEST": "0",
+}
+LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
+"""So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
+LINES = 8
+"""How many requests the customer of a single instance has under way at once, when it goes flat out."""
+QR_TRIES = 3
+"""The route waits 10 s for a QR and then says 503 `no_qr`."""
+
+
+@dataclass(slots=True)
+class WhatIsUp:
+    """The gateway. `lines` are the customer's connections."""
+
+    folder: Path
+    name: str = "whatisup"
+    conditions: str = ""
+    _gateway: Gateway | None = None
+    _lines: Lines | None = None
+    _mark: int = 0
+
+    @property
+    def gateway(self) -> Gateway:
+        """The process."""
+        if self._gateway is None:
+            raise RuntimeError("the gateway was not started")
+        return self._gateway
+
+    @property
+    def api(self) -> Client:
+        """The customer."""
+        return self.lines.client
+
+    @property
+    def lines(self) -> Lines:
+        """The customer's connections."""
+        if self._lines is None:
+            raise RuntimeError("the gateway was not started")
+        return self._lines
+
+    @property
+    def rows(self) -> Rows:
+        """What is durable."""
+        return Rows(self.folder / "demo.db")
+
+    def processes(self) -> list[Process]:
+        """See `Subject`."""
+        return [] if self.gateway.process is None else [Process(self.gateway.process.pid)]
+
+    # --- its life
+
+    async def start(self, ready: Mapping[str, str]) -> None:
+        """See `Subject`."""
+        if self._gateway is None:
+            self._gateway = gateway_for(self.folder, ready)
+            self._gateway.settings = {**self._gateway.settings, **UNLIMITED, **LOOPBACK}
+            self._gateway.command = ("-m", "benchmarks.watched", "serve")
+        await self._gateway.start()
+        await self._gateway.wait_ready()
+        if self._lines is None:
+            self._lines = Lines(Client(HOST, self._gateway.port, await self._gateway.test_key()))
+        self.conditions = durability(self.folder)
+
+    async def kill(self) -> None:
+        """See `Subject`."""
+        self.lines.close()
+        await self.gateway.kill()
+
+    async def stop(self) -> None:
+        """See `Subject`."""
+        if self._lines is not None:
+            self._lines.close()
+        if self._gateway is not None:
+            await self._gateway.stop()
+
+    async def settle(self) -> None:
+        """See `Subject`; there is nothing to let go of."""
+
+    # --- sessions
+
+    async def new_session(self) -> tuple[str, str]:
+        """See `Subject`."""
+        row = await self.api.call("POST", "/v1/instances", {"name": "bench"})
+        answers: list[str] = []
+        while len(answers) < QR_TRIES:
+            reply = await self.api.ask("GET", f"/v1/instances/{row['id']}/qr", accept="text/plain")
+            if reply.status == 200:
+                return str(row["id"]), reply.text
+            answers.append(f"{reply.status} {reply.text[:200]}")
+        raise RuntimeError(f"no QR for {row['id']}: {answers}")
+
+    def watch(self) -> None:
+        """See `Subject`."""
+        self._mark = self.rows.log_end()
+
+    def connected(self) -> int:
+        """See `Subject`."""
+        return self.rows.connected(self._mark)
+
+    # --- messages
+
+    def mark(self) -> int:
+        """See `Subject`."""
+        return self.rows.mark()
+
+    def counts(self, since: int) -> Counts:
+        """See `Subject`."""
+        return Counts(self.rows.ingested(since), self.rows.acked(since), self.rows.delivered(since))
+
+    async def arrivals(self, since: int) -> list[Arrival]:
+        """See `Subject`: there for good is when the commit that holds the message returned."""
+        commits = Commits.read(self.folder)
+        found = [(wa_id, owner, commits.at_ms(position)) for wa_id, owner, position in self.rows.received(since)]
+        return [Arrival(wa_id, owner, at) for wa_id, owner, at in found if at is not None]
+
+    async def send(self, pairs: Sequence[Pair], each: int, rate: float | None) -> Posted:
+        """See `Subject`: by senders who wait for each 202 only, or at a rate whether they were answered or not."""
+        posts = Posts(self)
+        if rate is None:
+            await posts.flat_out(pairs, each)
+        else:
+            await apart(pairs, rate, partial(posts.paced, rate=rate, count=each))
+        return posts.posted
+
+    async def post(self, pair: Pair, text: str, key: str | None = None) -> str:
+        """Have a text sent; WhatsApp's id of it.
+
+        Raises:
+            RuntimeError: the API did not accept it.
+        """
+        body = {"to": pair.contact, "body": {"type": "text", "text": text}}
+        path = f"/v1/instances/{pair.instance_id}/messages"
+        status, answer = await self.lines.post(path, body, key or uuid.uuid4().hex)
+        if status != 202:
+            raise RuntimeError(f"a message was refused: {status} {answer}")
+        return str(answer["wa_message_id"])
+
+    # --- its event loop
+
+    async def mark_stall(self) -> None:
+        """See `Subject`."""
+        for process in self.processes():
+            restart_loop(process.pid)
+
+    async def stall(self) -> Stall:
+        """See `Subject`."""
+        (process,) = self.processes()
+        said = await read_loop(process.pid, self.folder)
+        return Stall(said["p99_ms"], said["max_ms"], int(said["tasks"]))
+
+
+@dataclass(slots=True)
+class Posts:
+    """The customer, who posts texts and notes the times."""
+
+    gateway: WhatIsUp
+    posted: Posted = field(default_factory=Posted)
+    _made: int = 0
+
+    async def one(self, pair: Pair) -> None:
+        """Post one text."""
+        self._made += 1
+        text = f"{id(self):x} {self._made}"
+        begun_at = unix_ms()
+        wa_id = await self.gateway.post(pair, text)
+        self.posted.accepted_ms.append(unix_ms() - begun_at)
+        self.posted.begun_at[wa_id] = pair.instance_id, begun_at
+
+    async def paced(self, pair: Pair, rate: float, count: int) -> None:
+        """Post `count` texts at a rate, whether the earlier ones were answered or not."""
+        begun_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for index in range(count):
+                await trio.sleep_until(begun_at + index / rate)
+                nursery.start_soon(self.one, pair)
+
+    async def in_turn(self, pair: Pair, count: int) -> None:
+        """Post `count` texts, each once the one before was answered."""
+        for _ in range(count):
+            await self.one(pair)
+
+    async def flat_out(self, pairs: Sequence[Pair], each: int) -> None:
+        """`each` texts of every pair: one sender for each, or `LINES` for a single one."""
+        senders = LINES if len(pairs) == 1 else 1
+        async with trio.open_nursery() as nursery:
+            for pair in pairs:
+                for index in range(senders):
+                    nursery.start_soon(self.in_turn, pair, each // senders + (index < each % senders))
