@@ -47,6 +47,14 @@ class Database:
         """
         return await _answer(partial(self.store.read, fn, *args), self._reading, READ_S)
 
+    async def look(self, fn: Callable[..., T], *args: Any) -> T:
+        """As `read`, for what finds a few rows by key.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, or did not answer in time.
+        """
+        return await self.read(fn, *args)
+
     async def commit(self, batch: Sequence[Item]) -> Results:
         """Commit a batch; see `Store.commit`.
 
