@@ -6,17 +6,17 @@ Rule: it reads and plans; what is missing (a device list, a session) is named fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import user_of
+from actors.instance.messaging.plans import KeptPlan, Plan, PlanBook, Plans
 from actors.instance.messaging.ring import KeyShelf
 from whatisup.errors import LocalProtocolError
 from whatisup.jid import Jid
 from whatisup.protocol.content.bodies import TextBody, parse_body
 from whatisup.protocol.content.compose import Target, compose
 from whatisup.protocol.messaging import resending
-from whatisup.protocol.messaging.devices import DeviceListEntry
+from whatisup.protocol.messaging.devices import FRESH_MS, DeviceListEntry
 from whatisup.protocol.messaging.keyring import DEVICES, LID, PN, TOKEN, KeyName, Keyring, Own, Wanted
 from whatisup.protocol.messaging.sealing import Draft, recipients, wanted_for_sealing, without_session
 from whatisup.protocol.messaging.tokens import TokenEntry
@@ -25,28 +25,10 @@ from whatisup.store import OutboxItem, Retained, messages
 SECRET_LENGTH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where the messages of one chat go: the chat by its canonical name, its number, and every device of both sides."""
-
-    chat: Jid
-    chat_pn: Jid | None
-    devices: tuple[Jid, ...]
-    token: TokenEntry
-    needs_bundles: tuple[Jid, ...] = ()
-    is_first_contact: bool = False
-
-
-@dataclass(slots=True)
-class Plans:
-    """By chat, as the rows name it: what is ready, and whom to ask about first."""
-
-    ready: dict[str, Plan] = field(default_factory=dict)
-    unlisted: dict[str, tuple[Jid, ...]] = field(default_factory=dict)
-
-
 class Draughtsman:
     """Plans and drafts over one keyring, for one unit."""
+
+    __slots__ = ("_host", "_shelf", "own", "ring")
 
     def __init__(self, host: Host, shelf: KeyShelf, own: Own) -> None:
         self.own = own
@@ -54,17 +36,35 @@ class Draughtsman:
         self._host = host
         self._shelf = shelf
 
-    async def plan(self, chats: Iterable[str]) -> Plans:
-        """Find the devices of these chats and which of them lack a session."""
-        jids = {chat: Jid.parse(chat) for chat in chats}
+    async def plan(self, chats: Iterable[str], book: PlanBook) -> Plans:
+        """Find the devices of these chats and which of them lack a session; what lacks none is kept in `book`."""
+        plans, known = Plans(), {chat: book.find(chat, self.own) for chat in chats}
+        await self._recall(plans, known)
+        jids = {chat: Jid.parse(chat) for chat in known if chat not in plans.ready}
+        if jids:
+            await self._plan_anew(plans, jids, book)
+        return plans
+
+    async def _recall(self, plans: Plans, known: Mapping[str, KeptPlan | None]) -> None:
+        """Take up the kept plans that still hold."""
+        found = {chat: kept for chat, kept in known.items() if kept is not None}
+        for kept in found.values():
+            await self._shelf.fill(self.ring, kept.wanted)
+        now_ms = self._host.services.unix_ms()
+        plans.ready |= {chat: kept.plan for chat, kept in found.items() if kept.holds(self.ring, now_ms)}
+
+    async def _plan_anew(self, plans: Plans, jids: Mapping[str, Jid], book: PlanBook) -> None:
         await self.load(frozenset(name for jid in jids.values() for name in self._names_of_user(jid)))
         canonical = {chat: self.ring.canonical(jid) for chat, jid in jids.items()}
         await self.load(frozenset(name for jid in canonical.values() for name in self._names_of_lists(jid)))
-        plans = Plans()
         for chat, jid in canonical.items():
             self._place(plans, chat, jid)
-        await self._weigh_sessions(plans)
-        return plans
+        wanted = await self._weigh_sessions(plans, jids)
+        for chat, names in wanted.items():
+            plan = plans.ready[chat]
+            if not plan.needs_bundles:
+                names = names.union(self._names_of_user(jids[chat]), self._names_of_lists(plan.chat))
+                book.keep(chat, KeptPlan.of(plan, self.own, self.ring, names, self._fresh(plan.chat)))
 
     async def load(self, names: frozenset[KeyName]) -> None:
         """Load keys."""
@@ -97,18 +97,28 @@ class Draughtsman:
         entry = DeviceListEntry.decode(raw)
         return entry.jids(user) if entry.is_fresh(self._host.services.unix_ms()) else None
 
-    async def _weigh_sessions(self, plans: Plans) -> None:
-        wanted = Wanted()
-        for plan in plans.ready.values():
-            wanted |= wanted_for_sealing(plan.devices, self.own, chat_pn=plan.chat_pn)
-        await self._shelf.fill(self.ring, wanted)
-        for chat, plan in plans.ready.items():
+    def _fresh(self, chat: Jid) -> tuple[int, int]:
+        """From when to when the lists of a plan count, in unix ms."""
+        raws = (self.ring.get(DEVICES, str(user)) for user in (chat, user_of(self.own.lid)))
+        fetched_at = [DeviceListEntry.decode(raw).fetched_at for raw in raws if raw is not None]
+        return max(fetched_at, default=0), min(fetched_at, default=0) + FRESH_MS
+
+    async def _weigh_sessions(self, plans: Plans, chats: Iterable[str]) -> dict[str, frozenset[KeyName]]:
+        """Find which devices of these chats lack a session; returns what sealing for each will touch."""
+        placed = {chat: plans.ready[chat] for chat in chats if chat in plans.ready}
+        wanted = {
+            chat: wanted_for_sealing(plan.devices, self.own, chat_pn=plan.chat_pn) for chat, plan in placed.items()
+        }
+        await self.load(frozenset().union(*(names.keys for names in wanted.values())))
+        for chat, plan in placed.items():
             again = wanted_for_sealing(plan.devices, self.own, self.ring, chat_pn=plan.chat_pn)
             await self._shelf.fill(self.ring, again)
+            wanted[chat] |= again
             lacking = tuple(without_session(plan.devices, self.ring))
             theirs = [device for device in plan.devices if device.user == plan.chat.user]
             is_first = bool(theirs) and all(device in lacking for device in theirs)
             plans.ready[chat] = Plan(plan.chat, plan.chat_pn, plan.devices, plan.token, lacking, is_first)
+        return {chat: names.keys for chat, names in wanted.items()}
 
     async def draft(self, item: OutboxItem, plan: Plan) -> Draft:
         """Say what a row says.

@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from actors.instance.messaging.budgets import Bucket
-from actors.instance.messaging.drafts import Plans
+from actors.instance.messaging.plans import Plans
 from actors.instance.messaging.waits import Waits
 
 NEVER: Final = float("inf")

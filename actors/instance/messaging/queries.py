@@ -13,9 +13,10 @@ import structlog
 import trio
 
 from actors.instance.messaging.bundles import Bundles
-from actors.instance.messaging.drafts import Draughtsman, Plans
+from actors.instance.messaging.drafts import Draughtsman
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import user_of
+from actors.instance.messaging.plans import PlanBook, Plans
 from actors.instance.messaging.ring import KeyShelf, ops_of
 from actors.instance.messaging.waits import Question, Waits
 from whatisup.jid import Jid
@@ -41,7 +42,7 @@ ONLY_PHONE: Final = ((0, None),)
 class Queries:
     """The questions of one connection, who waits for their answers, and the bundles that came."""
 
-    __slots__ = ("_doubted", "_host", "_retry_s", "_shelf", "_unknown", "bundles", "waits")
+    __slots__ = ("_book", "_doubted", "_host", "_retry_s", "_shelf", "_unknown", "bundles", "waits")
 
     def __init__(self, host: Host, shelf: KeyShelf) -> None:
         self._host = host
@@ -53,6 +54,7 @@ class Queries:
         """The connection is gone: nobody will answer what was asked."""
         self.waits = Waits()
         self.bundles = Bundles()
+        self._book = PlanBook()
         self._doubted: set[str] = set()
         self._unknown: dict[Jid, float] = {}
 
@@ -64,8 +66,8 @@ class Queries:
 
     async def plan(self, man: Draughtsman, chats: Iterable[str]) -> Plans:
         """Plan for these chats; what is doubted is to be asked for, whatever is known."""
-        plans = await man.plan(dict.fromkeys(chats))
-        for chat, plan in list(plans.ready.items()):
+        plans = await man.plan(dict.fromkeys(chats), self._book)
+        for chat, plan in list(plans.ready.items()) if self._doubted else ():
             if not self._doubted.isdisjoint((chat, str(plan.chat), str(plan.chat_pn))):
                 del plans.ready[chat]
                 plans.unlisted[chat] = (plan.chat_pn or plan.chat, user_of(man.own.pn))

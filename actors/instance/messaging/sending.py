@@ -19,10 +19,11 @@ import structlog
 import trio
 
 from actors.instance.messaging.budgets import Bucket
-from actors.instance.messaging.drafts import Draughtsman, Plan
+from actors.instance.messaging.drafts import Draughtsman
 from actors.instance.messaging.first_contacts import FirstContacts
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import identity_changed
+from actors.instance.messaging.plans import Plan
 from actors.instance.messaging.queries import Queries
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
@@ -144,13 +145,17 @@ class Sending:
         """When `pump` wants to be called without anything having happened, in monotonic seconds."""
         if not self.can_send():
             return NEVER
-        deadline = min((flight.sent_at + ACK_S for flight in self._flights.values()), default=NEVER)
-        deadline = min(deadline, self.queries.waits.deadline)
+        deadline = min(self._first_overdue_at, self.queries.waits.deadline)
         if not self._is_dirty:
             return deadline
         now = trio.current_time()
         pace_s = self._bucket.wait_s(now)
         return min(deadline, now + pace_s if pace_s > 0 else NEVER)
+
+    @property
+    def _first_overdue_at(self) -> float:
+        """When the first of what is on its way is to be sent again."""
+        return next(iter(self._flights.values())).sent_at + ACK_S if self._flights else NEVER
 
     async def pump(self) -> None:
         """Send what can be sent now.
@@ -263,9 +268,8 @@ class Sending:
             if item.message_id in committed.refused or connection is None:
                 continue  # it expired, or was wiped, while we were sealing
             token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
-            self._flights[item.wa_id] = Flight(
-                item.chat, frozenset(done.devices), done.phash, now, token_due, item.stage == "resync"
-            )
+            flight = Flight(item.chat, frozenset(done.devices), done.phash, now, token_due, item.stage == "resync")
+            self._depart(item.wa_id, flight)
             connection.send([decode_node(done.stanza)], now)
         self._bucket.take(now, len(sealed))
         await self._host.flush()
@@ -279,12 +283,13 @@ class Sending:
         self._needs_resync = True
 
     async def _send_overdue(self, now: float) -> None:
+        if self._first_overdue_at > now:
+            return
         overdue = {wa_id for wa_id, flight in self._flights.items() if flight.sent_at + ACK_S <= now}
-        if overdue:
-            items = await self._host.services.database.read(outbox.sealed, self._host.id)
-            self._launch([item for item in items if item.wa_id in overdue])
-            for wa_id in overdue.difference(item.wa_id for item in items):
-                del self._flights[wa_id]  # settled otherwise
+        items = await self._host.services.database.read(outbox.sealed, self._host.id)
+        self._launch([item for item in items if item.wa_id in overdue])
+        for wa_id in overdue.difference(item.wa_id for item in items):
+            del self._flights[wa_id]  # settled otherwise
 
     def _launch(self, items: Iterable[OutboxItem]) -> None:
         """Send sealed rows as they are."""
@@ -298,8 +303,13 @@ class Sending:
                     self._mismatched[item.wa_id] = flight
                     self._ask_anew(item.chat)
                 else:
-                    self._flights[item.wa_id] = flight
+                    self._depart(item.wa_id, flight)
                     connection.send([node], now)
+
+    def _depart(self, wa_id: str, flight: Flight) -> None:
+        """Note what is on its way; `_flights` is in the order of departure."""
+        self._flights.pop(wa_id, None)
+        self._flights[wa_id] = flight
 
     # --- what the server says ---------------------------------------------------------------------------------------
 
@@ -330,7 +340,6 @@ class Sending:
         """What `ops_of_ack` says is committed: go on from there."""
         is_mismatch = self._is_mismatch(ack)
         flight = self._flights.pop(ack.id, None)
-        self._is_dirty = True
         if flight is None:
             return
         refusal = None if ack.error is None else refusal_of(ack.error)
