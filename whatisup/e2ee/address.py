@@ -5,16 +5,16 @@ Rule: two JIDs have one address only if they are the same device; the server's p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from whatisup.jid import DOMAIN_SERVERS, LEGACY_PN_SERVER, Jid, JidError
 
 _DOMAINS: Final = {server: domain for domain, server in DOMAIN_SERVERS.items()} | {LEGACY_PN_SERVER: 0}
 
 
-@dataclass(frozen=True, slots=True)
-class SignalAddress:
+class SignalAddress(Struct, frozen=True):
     """One device: `name` is the user, with `_N` behind it for a server of domain N other than 0; and its number.
 
     Source: WhatsApp Web, as Baileys and whatsmeow name their sessions.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hmac
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
+from whatisup.crypto import Secret
 from whatisup.errors import FutureMessage, InvalidMessage, OldCounter
 
 MAX_AHEAD: Final = 2000
@@ -35,8 +35,7 @@ class Found(NamedTuple):
     trail: Trail
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class KeyChain:
+class KeyChain(Secret, frozen=True):
     """`key` (32 bytes) makes the message key of number `counter`, the next one; a closed chain has none.
 
     `kept` packs the seeds of messages that were skipped.
@@ -84,7 +83,7 @@ class KeyChain:
         """Return the chain with at most that many skipped keys, the youngest."""
         if len(self.kept) <= most * _ENTRY:
             return self
-        return replace(self, kept=self.kept[len(self.kept) - most * _ENTRY :])
+        return KeyChain(self.key, self.counter, self.kept[len(self.kept) - most * _ENTRY :])
 
     @property
     def kept_keys(self) -> int:

@@ -9,10 +9,9 @@ becomes the open one (whatsmeow), and a new identity drops the old sessions only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
-from whatisup.crypto import Entropy, KeyPair
+from whatisup.crypto import Entropy, KeyPair, Secret
 from whatisup.e2ee.chain import MAX_AHEAD
 from whatisup.e2ee.envelope import PrekeyHeader, Whisper, read_prekey, read_whisper, write_prekey
 from whatisup.e2ee.identity import OwnIdentity, PeerBundle
@@ -26,8 +25,7 @@ MAX_TRIED: Final = 2 * MAX_AHEAD
 """How many keys are derived at most to find the session of one message: anybody can claim a high counter."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Encrypted:
+class Encrypted(Secret, frozen=True):
     """A ciphertext, the type that its `enc` node names, and the record to commit before it is sent."""
 
     record: SessionRecord
@@ -35,8 +33,7 @@ class Encrypted:
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Decrypted:
+class Decrypted(Secret, frozen=True):
     """A padded plaintext, and what to commit with it.
 
     `used_prekey_id` names the one-time prekey to delete. `identity` (32 bytes) is the sender's, to be kept;

@@ -8,12 +8,12 @@ Source: Signal's protocol library, as whatsmeow and Baileys use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from msgspec import Struct
 
-from whatisup.crypto import KEY_LENGTH, SIGNATURE_LENGTH
+from whatisup.crypto import KEY_LENGTH, SIGNATURE_LENGTH, Secret
 from whatisup.e2ee.signal_pb2 import (
     PreKeyWhisperMessage,
     SenderKeyDistributionMessage,
@@ -31,8 +31,7 @@ _LAST_COUNTER: Final = 0xFFFFFFFF  # refused, so that the next one still fits
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Whisper:
+class Whisper(Secret, frozen=True):
     """A `msg`. `signed` is what its MAC (8 bytes) covers behind the two identities."""
 
     ratchet: bytes
@@ -43,8 +42,7 @@ class Whisper:
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PrekeyHeader:
+class PrekeyHeader(Struct, frozen=True):
     """What a `pkmsg` says openly: which of our prekeys it needs, and who claims to have made it.
 
     `prekey_id` is None where the sender was given no one-time prekey; keys have 32 bytes.
@@ -57,16 +55,14 @@ class PrekeyHeader:
     base_key: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Prekey:
+class Prekey(Secret, frozen=True):
     """A `pkmsg`: a `msg`, and what a session that can open it is made from."""
 
     header: PrekeyHeader
     whisper: Whisper
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class SenderMessage:
+class SenderMessage(Secret, frozen=True):
     """A `skmsg`. `signed` is what its signature (64 bytes) covers."""
 
     key_id: int
@@ -76,8 +72,7 @@ class SenderMessage:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Distribution:
+class Distribution(Secret, frozen=True):
     """A sender key as its owner hands it out: the chain key (32 bytes) at `iteration` and the public signing key."""
 
     key_id: int

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from whatisup.crypto import KeyPair
 
 
@@ -18,8 +20,7 @@ class OwnIdentity:
     registration_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerBundle:
+class PeerBundle(Struct, frozen=True):
     """What a session with a device is started from: its identity, its signed prekey, at most one one-time prekey.
 
     `signature` (64 bytes) is the identity's over the signed prekey. `prekey_id` and `prekey` are both there or neither.

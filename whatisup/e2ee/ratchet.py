@@ -9,8 +9,9 @@ Source: Signal's double ratchet, as whatsmeow and Baileys use it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from whatisup.crypto import (
     KEY_LENGTH,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from whatisup.crypto import Secret
 from whatisup.e2ee.session import MIN_LENGTH, Session, begun_with, identity_in, pack, unpack
 from whatisup.errors import InvalidRecord
 
@@ -25,8 +25,7 @@ _FORMAT: Final = 1
 _LENGTH: Final = struct.Struct(">I")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class SessionRecord:
+class SessionRecord(Secret, frozen=True):
     """At most one open session and up to 40 archived ones, the one closed last first."""
 
     session: Session | None = None

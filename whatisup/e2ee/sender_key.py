@@ -9,13 +9,15 @@ gaps are normal.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from whatisup.crypto import (
     KEY_LENGTH,
     AuthenticationFailed,
     Entropy,
+    Secret,
     aes_cbc_decrypt,
     aes_cbc_encrypt,
     generate_keypair,
@@ -41,8 +43,7 @@ _STATE: Final = struct.Struct(">I32s32sBII")  # key id, chain key, public key, h
 _KEYS_LENGTH: Final = 48
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class SenderKey:
+class SenderKey(Secret, frozen=True):
     """One sender key. `signing` is the public key (32 bytes) of its messages, `private` its secret where it is ours."""
 
     key_id: int
@@ -51,8 +52,7 @@ class SenderKey:
     private: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class SenderKeyRecord:
+class SenderKeyRecord(Secret, frozen=True):
     """The sender keys of one device in one group, the newest first: at least one, up to 5."""
 
     states: tuple[SenderKey, ...]

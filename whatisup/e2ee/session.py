@@ -6,10 +6,11 @@ Rule: a value. The packed form is what is stored, equal sessions give equal byte
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
-from whatisup.crypto import KeyPair
+from msgspec import Struct
+
+from whatisup.crypto import KeyPair, Secret
 from whatisup.e2ee.chain import KeyChain
 from whatisup.errors import InvalidRecord
 
@@ -29,24 +30,21 @@ _BASE_OURS, _HAS_PENDING, _HAS_PREKEY, _HAS_SENDING = 1, 2, 4, 8
 _HAS_KEY = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """Which prekeys of the peer's we used, to be named until they have answered."""
 
     signed_prekey_id: int
     prekey_id: int | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Receiving:
+class Receiving(Secret, frozen=True):
     """The chain that belongs to one ratchet key (32 bytes) of the peer's."""
 
     ratchet: bytes
     chain: KeyChain
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Session:
+class Session(Secret, frozen=True):
     """The state of one double ratchet. Keys have 32 bytes; `receiving` has the newest chain last.
 
     `base_key` names the session on both sides; `base_ours` says which side made it. `previous_counter` is the last

@@ -16,6 +16,7 @@ JID takes) as whatsmeow does.
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Final
 
 from whatisup.errors import LocalProtocolError, RemoteProtocolError
@@ -71,11 +72,18 @@ _LISTS: Final = frozenset({_LIST_EMPTY, _LIST_8, _LIST_16})
 _BINARIES: Final = frozenset({_BINARY_8, _BINARY_20, _BINARY_32})
 _JIDS: Final = frozenset({_INTEROP_JID, _FB_JID, _AD_JID, _JID_PAIR})
 
+# The text of a token of one byte, None for the bytes that begin something else.
+_SINGLE: Final[tuple[str | None, ...]] = tuple(
+    SINGLE_BYTE[head] if 0 < head < _DICTIONARY_0 else None for head in range(256)
+)
 _TOKENS: Final[dict[str, bytes]] = {
     text: bytes((_DICTIONARY_0 + number, index))
     for number, dictionary in enumerate(DOUBLE_BYTE)
     for index, text in enumerate(dictionary)
 } | {text: bytes((index,)) for index, text in enumerate(SINGLE_BYTE) if index}
+
+# An account talks with the same few people all the time. Both caches hold addresses only, of at most a kilobyte each.
+_CACHED_JIDS: Final = 2048
 
 # The packed alphabets beyond the decimal digits, as the hex digit of their value. 12 to 14 mean nothing in a nibble
 # string; 15, the filler of an odd length, reads as NUL anywhere else.
@@ -130,18 +138,25 @@ def decode_node(data: bytes) -> Node:
 def _write_node(out: bytearray, node: Node, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise LocalProtocolError(f"nodes nest at most {MAX_DEPTH} deep")
-    if not node.tag:
+    tag, content = node.tag, node.content
+    if not tag:
         raise LocalProtocolError("a node needs a tag")
-    attrs = [(key, value) for key, value in node.attrs.items() if value]
-    _write_list(out, 1 + 2 * len(attrs) + (node.content is not None))
-    _write_string(out, node.tag)
+    attrs = [pair for pair in node.attrs.items() if pair[1]]
+    _write_list(out, 1 + 2 * len(attrs) + (content is not None))
+    known = _TOKENS.get
+    if token := known(tag):
+        out += token
+    else:
+        _write_string(out, tag)
     for key, value in attrs:
-        _write_string(out, key)
+        if token := known(key):
+            out += token
+        else:
+            _write_string(out, key)
         if isinstance(value, str):
             _write_string(out, value)
         else:
-            _write_jid(out, value)
-    content = node.content
+            out += _jid_bytes(value)
     if content is None:
         return
     if isinstance(content, bytes):
@@ -208,6 +223,13 @@ def _write_bytes(out: bytearray, data: bytes) -> None:
     else:
         raise LocalProtocolError(f"a value holds at most {MAX_INFLATED} bytes")
     out += data
+
+
+@lru_cache(_CACHED_JIDS)
+def _jid_bytes(jid: Jid) -> bytes:
+    out = bytearray()
+    _write_jid(out, jid)
+    return bytes(out)
 
 
 def _write_jid(out: bytearray, jid: Jid) -> None:
@@ -278,8 +300,14 @@ class _Reader:
         if self.elements > MAX_ELEMENTS:
             raise RemoteProtocolError(f"the node holds more than {MAX_ELEMENTS} nodes and attributes")
         attrs: dict[str, str | Jid] = {}
+        data = self.data
         for _ in range(pairs):
-            key = self._text()
+            # Most keys are tokens of one byte: a call for each would cost as much as all the rest.
+            key = _SINGLE[data[self.pos]]
+            if key is None:
+                key = self._text()
+            else:
+                self.pos += 1
             attrs[key] = self._value() or ""
         return Node(tag, attrs) if count & 1 else Node(tag, attrs, self._content(depth))
 
@@ -307,9 +335,29 @@ class _Reader:
         raise RemoteProtocolError("something else stands where a list should")
 
     def _value(self) -> str | Jid | None:
-        if self.data[self.pos] in _JIDS:
-            return self._jid()
+        head = self.data[self.pos]
+        if head in _JIDS:
+            return self._known_jid(head) or self._jid()
         return self._string()
+
+    def _known_jid(self, head: int) -> Jid | None:
+        """The address in its usual form: packed digits, behind domain and device or before the token of a server."""
+        data, pos = self.data, self.pos
+        if head == _AD_JID:
+            size_at, behind = pos + 4, 0
+        elif head == _JID_PAIR:
+            size_at, behind = pos + 2, 1
+        else:
+            return None
+        if data[size_at - 1] != _NIBBLE_8:
+            return None
+        end = size_at + 1 + (data[size_at] & ~_ODD) + behind
+        if behind and _SINGLE[data[end - 1]] is None:
+            return None
+        # Cut off, it is another address that is cut off as well, or an IndexError: both are refused as ever.
+        jid = _read_jid(data[pos:end])
+        self.pos = end
+        return jid
 
     def _text(self) -> str:
         text = self._string()
@@ -319,34 +367,40 @@ class _Reader:
 
     def _string(self) -> str | None:
         # Invariant: never calls itself, so JIDs within JIDs cannot recurse.
-        head = self.data[self.pos]
-        if 0 < head < _DICTIONARY_0:
-            self.pos += 1
-            return SINGLE_BYTE[head]
+        data, pos = self.data, self.pos
+        head = data[pos]
+        text = _SINGLE[head]
+        if text is not None:
+            self.pos = pos + 1
+            return text
+        if head in (_NIBBLE_8, _HEX_8):
+            return self._packed(head)
         if head in _BINARIES:
             return self._binary().decode("utf-8", "replace")
-        self.pos += 1
+        self.pos = pos + 1
         if head == _LIST_EMPTY:
             return None
         if head < _DICTIONARY_0 + len(DOUBLE_BYTE):
             return DOUBLE_BYTE[head - _DICTIONARY_0][self._byte()]
-        if head == _NIBBLE_8:
-            return self._nibbles()
-        if head == _HEX_8:
-            return self._packed().upper()
         raise RemoteProtocolError("something else stands where a string should")
 
-    def _nibbles(self) -> str:
-        digits = self._packed()
+    def _packed(self, head: int) -> str:
+        data, start = self.data, self.pos + 2
+        size = data[start - 1]
+        end = start + (size & ~_ODD)
+        if end > len(data):
+            raise RemoteProtocolError("the node ends early")
+        self.pos = end
+        digits = data[start:end].hex()
+        if size & _ODD:
+            digits = digits[:-1]  # the filler is dropped whatever it is
+        if head == _HEX_8:
+            return digits.upper()
+        if digits.isdecimal():
+            return digits
         if digits.strip("0123456789abf"):
             raise RemoteProtocolError("a packed number holds an unknown digit")
         return digits.translate(_UNPACK_NIBBLES)
-
-    def _packed(self) -> str:
-        size = self._byte()
-        digits = self._take(size & ~_ODD).hex()
-        # The filler of an odd length is dropped whatever it is.
-        return digits[:-1] if size & _ODD else digits
 
     def _jid(self) -> Jid:
         head = self._byte()
@@ -371,7 +425,12 @@ class _Reader:
             size = (self._byte() & 0x0F) << 16 | self._short()
         else:
             size = self._short() << 16 | self._short()
-        return self._take(size)
+        end = self.pos + size
+        if end > len(self.data):
+            raise RemoteProtocolError("the node ends early")
+        taken = self.data[self.pos : end]
+        self.pos = end
+        return taken
 
     def _byte(self) -> int:
         byte = self.data[self.pos]
@@ -381,10 +440,7 @@ class _Reader:
     def _short(self) -> int:
         return self._byte() << 8 | self._byte()
 
-    def _take(self, size: int) -> bytes:
-        end = self.pos + size
-        if end > len(self.data):
-            raise RemoteProtocolError("the node ends early")
-        taken = self.data[self.pos : end]
-        self.pos = end
-        return taken
+
+@lru_cache(_CACHED_JIDS)
+def _read_jid(data: bytes) -> Jid:
+    return _Reader(data, 0)._jid()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.whatisup.e2ee.parties import Device, in_conversation, two_devices
 from whatisup.crypto import generate_keypair
