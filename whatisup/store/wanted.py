@@ -12,6 +12,8 @@ from typing import Any
 from msgspec import json
 from sqlalchemy import Connection, Subquery, Text, column, text
 
+from whatisup.store.prepared import Prepared, Row
+
 _PARTS = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"}
 _LISTS = {"sqlite": "json_each(:wanted)", "postgresql": "json_array_elements(CAST(:wanted AS json))"}
 
@@ -24,19 +26,19 @@ def wanted(dialect: str, *names: str) -> Subquery:
     return query.columns(*(column(name, Text) for name in names)).subquery("wanted")
 
 
-def both(make: Callable[[Subquery], Any], *names: str) -> dict[str, Any]:
-    """A statement for each database: `make(wanted)`, which outer-joins `wanted` with what is asked for.
+def both(make: Callable[[Subquery], Any], *names: str) -> Prepared:
+    """A statement for either database: `make(wanted)`, which outer-joins `wanted` with what is asked for.
 
     Outer, because that makes every database go through the list and look each thing up, in this order; left to itself
     SQLite may well go through the table and search the list. `ask` leaves out what was not found.
     """
-    return {dialect: make(wanted(dialect, *names)) for dialect in _PARTS}
+    return Prepared(lambda dialect: make(wanted(dialect, *names)))
 
 
-def ask(conn: Connection, statements: dict[str, Any], tuples: Iterable[tuple[str, ...]], **more: Any) -> list[Any]:
+def ask(conn: Connection, statement: Prepared, tuples: Iterable[tuple[str, ...]], **more: Any) -> list[Row]:
     """All rows for these tuples; none asked, none read. A row's first column is one that is never NULL."""
     asked = list(dict.fromkeys(tuples))
     if not asked:
         return []
-    parameters = {"wanted": json.encode(asked).decode(), **more}
-    return [row for row in conn.execute(statements[conn.dialect.name], parameters) if row[0] is not None]
+    found = statement.rows(conn, wanted=json.encode(asked).decode(), **more)
+    return [row for row in found if row[0] is not None]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, insert, update
+from sqlalchemy import bindparam, delete, insert, update
 
 from whatisup.store import datakeys
 from whatisup.store.handlers.outbound import LOGGED_OUT, empty_outbox
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import (
     auth_state,
     ciphertexts,
@@ -27,7 +28,7 @@ from whatisup.store.tables import (
 )
 from whatisup.store.target import Target, Work, load_telling, write_told
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import once, upsert
+from whatisup.store.upsert import upsert
 
 SEALED: Final = (auth_state, prekeys, outbox, retained, ciphertexts, resends, poison, jobs)
 
@@ -69,26 +70,28 @@ def new(tx: Tx, work: Work) -> None:
         target.own_key = datakeys.create(tx.conn, tx.vault, target.id, tx.now)
 
 
-_PUT: Final = once(lambda dialect: upsert(dialect, auth_state, update=("data_key_id", "sealed")))
+_PUT: Final = Prepared(lambda dialect: upsert(dialect, auth_state, update=("data_key_id", "sealed")))
 
 
 def put(tx: Tx, work: Work) -> None:
     """Store pieces of auth state, replacing what stood there."""
-    rows = [
-        {
-            "instance_id": target.id,
-            "kind": op.kind,
-            "name": op.key,
-            "data_key_id": target.seal_key().id,
-            "sealed": tx.vault.seal(target.seal_key(), "auth_state", "sealed", (op.kind, op.key), op.value),
-        }
-        for target, op in work
-    ]
-    tx.conn.execute(_PUT(tx.conn), rows)
+    rows = []
+    for target, op in work:
+        key = target.seal_key()
+        rows.append(
+            {
+                "instance_id": target.id,
+                "kind": op.kind,
+                "name": op.key,
+                "data_key_id": key.id,
+                "sealed": tx.vault.seal(key, "auth_state", "sealed", (op.kind, op.key), op.value),
+            }
+        )
+    _PUT.many(tx.conn, rows)
 
 
-_DELETE_AUTH = delete(auth_state).where(
-    and_(
+_DELETE_AUTH: Final = Prepared(
+    delete(auth_state).where(
         auth_state.c.instance_id == bindparam("instance"),
         auth_state.c.kind == bindparam("kind_"),
         auth_state.c.name == bindparam("name_"),
@@ -98,12 +101,13 @@ _DELETE_AUTH = delete(auth_state).where(
 
 def delete_named(tx: Tx, work: Work) -> None:
     """Forget pieces of auth state."""
-    tx.conn.execute(_DELETE_AUTH, [{"instance": t.id, "kind_": op.kind, "name_": op.key} for t, op in work])
+    _DELETE_AUTH.many(tx.conn, [{"instance": t.id, "kind_": op.kind, "name_": op.key} for t, op in work])
 
 
-_RAISE_NEXT_PREKEY = (
+_PUT_PREKEY: Final = Prepared(insert(prekeys))
+_RAISE_NEXT_PREKEY: Final = Prepared(
     update(instances)
-    .where(and_(instances.c.id == bindparam("instance"), instances.c.next_prekey_id <= bindparam("last")))
+    .where(instances.c.id == bindparam("instance"), instances.c.next_prekey_id <= bindparam("last"))
     .values(next_prekey_id=bindparam("last") + 1)
 )
 
@@ -122,14 +126,14 @@ def put_prekeys(tx: Tx, work: Work) -> None:
         for prekey_id, private in op.prekeys
     ]
     if rows:
-        tx.conn.execute(insert(prekeys), rows)
+        _PUT_PREKEY.many(tx.conn, rows)
         last = [{"instance": t.id, "last": max(i for i, _ in op.prekeys)} for t, op in work if op.prekeys]
-        tx.conn.execute(_RAISE_NEXT_PREKEY, last)
+        _RAISE_NEXT_PREKEY.many(tx.conn, last)
 
 
-_MARK_PREKEY = (
+_MARK_PREKEY: Final = Prepared(
     update(prekeys)
-    .where(and_(prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey")))
+    .where(prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey"))
     .values(state=bindparam("new_state"))
 )
 
@@ -137,17 +141,15 @@ _MARK_PREKEY = (
 def mark_prekeys(tx: Tx, work: Work) -> None:
     """Record how far prekeys got."""
     rows = [{"instance": t.id, "prekey": key_id, "new_state": op.state} for t, op in work for key_id in op.key_ids]
-    if rows:
-        tx.conn.execute(_MARK_PREKEY, rows)
+    _MARK_PREKEY.many(tx.conn, rows)
 
 
-_FORGET_PREKEY = delete(prekeys).where(
-    and_(prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey"))
+_FORGET_PREKEY: Final = Prepared(
+    delete(prekeys).where(prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey"))
 )
 
 
 def forget_prekeys(tx: Tx, work: Work) -> None:
     """Delete one-time prekeys that are used up."""
     rows = [{"instance": target.id, "prekey": key_id} for target, op in work for key_id in op.key_ids]
-    if rows:
-        tx.conn.execute(_FORGET_PREKEY, rows)
+    _FORGET_PREKEY.many(tx.conn, rows)

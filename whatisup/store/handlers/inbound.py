@@ -16,6 +16,7 @@ from whatisup.jid import LID_SERVER
 from whatisup.store import payloads
 from whatisup.store.handlers.pairs import renamed
 from whatisup.store.message_ops import Identity, IngestMessage, NoteUndecryptable
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import messages
 from whatisup.store.target import Target, Told, Work
 from whatisup.store.transaction import Tx
@@ -58,11 +59,12 @@ _NOTED: Final = ("reason", "retry_count", "retry_state", "phone_asked_at")
 """What changes when it is not read once more."""
 
 
-def _updating(columns: tuple[str, ...]) -> Any:
+def _updating(columns: tuple[str, ...]) -> Prepared:
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
-    return update(messages).where(messages.c.id == bindparam("message")).values(values)
+    return Prepared(update(messages).where(messages.c.id == bindparam("message")).values(values))
 
 
+_INSERT: Final = Prepared(insert(messages))
 _READ_AFTER_ALL, _NOTE_AGAIN = _updating(_READ_NOW), _updating(_NOTED)
 
 
@@ -223,12 +225,9 @@ class _Wave:
     def finish(self) -> None:
         """Write what was gathered: a statement for each kind of change."""
         conn = self._tx.conn
-        if self._new:
-            conn.execute(insert(messages), self._new)
-        if self._read:
-            conn.execute(_READ_AFTER_ALL, list(self._read.values()))
-        if self._noted:
-            conn.execute(_NOTE_AGAIN, list(self._noted.values()))
+        _INSERT.many(conn, self._new)
+        _READ_AFTER_ALL.many(conn, list(self._read.values()))
+        _NOTE_AGAIN.many(conn, list(self._noted.values()))
 
 
 def _identity_values(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, update
 
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import instances
 from whatisup.store.target import Work
 from whatisup.store.transaction import Tx
@@ -33,25 +34,21 @@ def set_status(tx: Tx, work: Work) -> None:
             }
         )
     for given, rows in groups.items():
-        tx.conn.execute(_status_update(given), rows)
+        _status_update(given).many(tx.conn, rows)
 
 
-def _status_update(given: Iterable[str]) -> Any:
+@cache
+def _status_update(given: tuple[str, ...]) -> Prepared:
     columns = ("status", "has_account", "reason", "detail", "expires_at", *given)
-    return (
-        update(instances)
-        .where(instances.c.id == bindparam("instance"))
-        .values(
-            {name: bindparam(f"new_{name}") for name in columns}
-            | {"status_at": bindparam("at"), "updated_at": bindparam("at")}
-        )
-    )
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in columns}
+    values |= {"status_at": bindparam("at"), "updated_at": bindparam("at")}
+    return Prepared(update(instances).where(instances.c.id == bindparam("instance")).values(values))
 
 
-def _updating(**columns: str) -> Any:
+def _updating(**columns: str) -> Prepared:
     """An UPDATE of one instance's row: column -> parameter."""
     values: dict[str, Any] = {column: bindparam(parameter) for column, parameter in columns.items()}
-    return update(instances).where(instances.c.id == bindparam("instance")).values(values)
+    return Prepared(update(instances).where(instances.c.id == bindparam("instance")).values(values))
 
 
 _SET_INTENT = _updating(intent="new_intent")
@@ -62,14 +59,14 @@ _MARK_DELETED = _updating(deleted_at="at", updated_at="at")
 def set_intent(tx: Tx, work: Work) -> None:
     """Record or clear wishes."""
     rows = [{"instance": t.id, "new_intent": None if op.intent is None else op.intent.value} for t, op in work]
-    tx.conn.execute(_SET_INTENT, rows)
+    _SET_INTENT.many(tx.conn, rows)
 
 
 def touch(tx: Tx, work: Work) -> None:
     """Record when the last frames came."""
-    tx.conn.execute(_TOUCH, [{"instance": t.id, "seen_at": op.last_seen_at} for t, op in work])
+    _TOUCH.many(tx.conn, [{"instance": t.id, "seen_at": op.last_seen_at} for t, op in work])
 
 
 def mark_deleted(tx: Tx, work: Work) -> None:
     """Hide instances for good."""
-    tx.conn.execute(_MARK_DELETED, [{"instance": t.id, "at": op.at} for t, op in work])
+    _MARK_DELETED.many(tx.conn, [{"instance": t.id, "at": op.at} for t, op in work])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import insert
 
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import audit
 from whatisup.store.target import Told, Work
 from whatisup.store.transaction import Tx, audit_row
+
+_APPEND_AUDIT: Final = Prepared(insert(audit))
 
 
 def append_events(_tx: Tx, work: Work) -> None:
@@ -31,4 +36,4 @@ def append_audit(tx: Tx, work: Work) -> None:
         )
         for target, op in work
     ]
-    tx.conn.execute(insert(audit), rows)
+    _APPEND_AUDIT.many(tx.conn, rows)

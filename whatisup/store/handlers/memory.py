@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, insert
+from sqlalchemy import bindparam, delete, insert
 
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import ciphertexts, jobs, poison, resends
 from whatisup.store.target import Work
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import insert_new, once, upsert
+from whatisup.store.upsert import insert_new, upsert
 
-_REMEMBER: Final = once(lambda dialect: insert_new(dialect, ciphertexts))
+_REMEMBER: Final = Prepared(lambda dialect: insert_new(dialect, ciphertexts))
 
 
-_NOTE_RESEND: Final = once(
+_NOTE_RESEND: Final = Prepared(
     lambda dialect: upsert(
         dialect,
         resends,
@@ -29,8 +30,7 @@ def remember_ciphertexts(tx: Tx, work: Work) -> None:
     rows = [
         {"instance_id": target.id, "hash": one, "expires_at": op.expires_at} for target, op in work for one in op.hashes
     ]
-    if rows:
-        tx.conn.execute(_REMEMBER(tx.conn), rows)
+    _REMEMBER.many(tx.conn, rows)
 
 
 def note_resend(tx: Tx, work: Work) -> None:
@@ -51,7 +51,7 @@ def note_resend(tx: Tx, work: Work) -> None:
                 "expires_at": op.expires_at,
             }
         )
-    tx.conn.execute(_NOTE_RESEND(tx.conn), rows)
+    _NOTE_RESEND.many(tx.conn, rows)
 
 
 def keep_poison(tx: Tx, work: Work) -> None:
@@ -69,7 +69,7 @@ def keep_poison(tx: Tx, work: Work) -> None:
                 "at": op.at,
             }
         )
-    tx.conn.execute(insert(poison), rows)
+    _KEEP_POISON.many(tx.conn, rows)
 
 
 def add_job(tx: Tx, work: Work) -> None:
@@ -88,11 +88,13 @@ def add_job(tx: Tx, work: Work) -> None:
                 "created_at": tx.now,
             }
         )
-    tx.conn.execute(insert_new(tx.conn, jobs), rows)
+    _ADD_JOB.many(tx.conn, rows)
 
 
-_FINISH_JOB = delete(jobs).where(
-    and_(
+_KEEP_POISON: Final = Prepared(insert(poison))
+_ADD_JOB: Final = Prepared(lambda dialect: insert_new(dialect, jobs))
+_FINISH_JOB: Final = Prepared(
+    delete(jobs).where(
         jobs.c.instance_id == bindparam("instance"), jobs.c.kind == bindparam("kind_"), jobs.c.key == bindparam("key_")
     )
 )
@@ -100,4 +102,4 @@ _FINISH_JOB = delete(jobs).where(
 
 def finish_job(tx: Tx, work: Work) -> None:
     """Forget work that is done."""
-    tx.conn.execute(_FINISH_JOB, [{"instance": t.id, "kind_": op.kind, "key_": op.key} for t, op in work])
+    _FINISH_JOB.many(tx.conn, [{"instance": t.id, "kind_": op.kind, "key_": op.key} for t, op in work])

@@ -12,10 +12,11 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, select, update
 
 from whatisup.store.handlers import progress
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import messages, outbox, retained
 from whatisup.store.target import Target, Work, load_telling, write_told
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import once, upsert
+from whatisup.store.upsert import upsert
 from whatisup.store.wanted import ask, both
 
 RETAINED_MS: Final = 14 * 24 * 3600 * 1000
@@ -38,7 +39,7 @@ _QUEUED = both(
     ),
     "id",
 )
-_SEAL = (
+_SEAL: Final = Prepared(
     update(outbox)
     .where(outbox.c.message_id == bindparam("message"))
     .values(
@@ -54,7 +55,7 @@ _RETAINED_COLUMNS: Final = (
 )  # fmt: skip
 
 
-_RETAIN: Final = once(lambda dialect: upsert(dialect, retained, update=_RETAINED_COLUMNS))
+_RETAIN: Final = Prepared(lambda dialect: upsert(dialect, retained, update=_RETAINED_COLUMNS))
 
 
 def seal(tx: Tx, work: Work) -> None:
@@ -93,10 +94,8 @@ def seal(tx: Tx, work: Work) -> None:
                         "expires_at": tx.now + RETAINED_MS,
                     }
                 )
-    if sealed:
-        tx.conn.execute(_SEAL, sealed)
-    if kept:
-        tx.conn.execute(_RETAIN(tx.conn), kept)
+    _SEAL.many(tx.conn, sealed)
+    _RETAIN.many(tx.conn, kept)
 
 
 def fail_all(tx: Tx, work: Work) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Table, and_, bindparam, case, delete, or_, select, union,
 from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store.handlers import progress
 from whatisup.store.message_ops import LearnPair
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import events, message_history, messages, outbox
 from whatisup.store.target import Target, Work, fetch_keys
 from whatisup.store.transaction import Tx
@@ -53,8 +54,8 @@ def _same() -> Any:
     )
 
 
-_SAME: Final = _same()
-_MOVE: Final = (
+_SAME: Final = Prepared(_same())
+_MOVE: Final = Prepared(
     update(messages)
     .where(messages.c.position.in_(_MOVING))
     .values(
@@ -65,7 +66,7 @@ _MOVE: Final = (
     )
 )
 # What was said before the number was known is somebody's whose number is known now.
-_NAME: Final = (
+_NAME: Final = Prepared(
     update(messages)
     .where(messages.c.instance_id == _INSTANCE, messages.c.chat == _LID, messages.c.chat_phone.is_(None))
     .values(
@@ -73,9 +74,11 @@ _NAME: Final = (
         author_phone=case((messages.c.author == _LID, bindparam("pn_user")), else_=messages.c.author_phone),
     )
 )
-_MOVE_OUTBOX: Final = update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
+_MOVE_OUTBOX: Final = Prepared(
+    update(outbox).where(outbox.c.instance_id == _INSTANCE, outbox.c.chat == _PN).values(chat=_LID)
+)
 
-_HELD: Final = (
+_HELD: Final = Prepared(
     select(message_history.c.message_id, message_history.c.kind, message_history.c.participant, message_history.c.at)
     .join_from(messages, message_history, message_history.c.message_id == messages.c.id)
     .where(
@@ -100,11 +103,11 @@ def learn(tx: Tx, work: Work) -> None:
     pairs = {(target.id, op.pn_user, op.lid_user): (target, op) for target, op in reversed(work)}
     for (instance_id, pn_user, lid_user), (target, op) in reversed(pairs.items()):
         names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
-        held = [progress.HeldReceipt(*row) for row in tx.conn.execute(_HELD, names)]
+        held = [progress.HeldReceipt(*row) for row in _HELD.rows(tx.conn, **names)]
         _merge(tx, instance_id, names)
-        tx.conn.execute(_MOVE, {**names, "lid_user": lid_user})
-        tx.conn.execute(_MOVE_OUTBOX, names)
-        tx.conn.execute(_NAME, {**names, "pn_user": pn_user})
+        _MOVE.run(tx.conn, **names, lid_user=lid_user)
+        _MOVE_OUTBOX.run(tx.conn, **names)
+        _NAME.run(tx.conn, **names, pn_user=pn_user)
         if held:
             fetch_keys(tx, (), [target])
             progress.prove(tx, target, held, op)
@@ -113,7 +116,7 @@ def learn(tx: Tx, work: Work) -> None:
 def _merge(tx: Tx, instance_id: str, names: dict[str, str]) -> None:
     """Take the newer ones of rows that become one message out of the way."""
     older: dict[int, int] = {}
-    for one, other in tx.conn.execute(_SAME, names):
+    for one, other in _SAME.rows(tx.conn, **names):
         newer = max(one, other)
         older[newer] = min(older.get(newer, newer), one, other)
     if not older:

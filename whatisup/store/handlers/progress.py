@@ -22,10 +22,11 @@ from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store import payloads
 from whatisup.store.message_ops import AckMessage, CloseOutbox, FailMessage, RecordReceipt
 from whatisup.store.names import is_user, learned, own_other, paired
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import message_history, messages, outbox
 from whatisup.store.target import Target, Told, Work
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import insert_new, once
+from whatisup.store.upsert import insert_new
 from whatisup.store.wanted import ask, both
 
 _RANK: Final = {"queued": 0, "failed": 0, "sent": 1, "delivered": 2, "read": 3, "played": 4}
@@ -78,26 +79,28 @@ _BY_WA_ID = both(
 _BY_ID = both(lambda wanted: _wanted(wanted, messages.c.id == wanted.c.id), "id")
 
 _CHANGED: Final = ("status", "reason", "detail", "server_at", "settled_at")
-_MOVE = (
+_MOVE: Final = Prepared(
     update(messages)
     .where(messages.c.position == bindparam("at_position"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGED})
 )
-_LEAVE = delete(outbox).where(outbox.c.position == bindparam("at_position"))
-_RESYNC = (
+_LEAVE: Final = Prepared(delete(outbox).where(outbox.c.position == bindparam("at_position")))
+_RESYNC: Final = Prepared(
     update(outbox)
     .where(outbox.c.position == bindparam("at_position"))
     .values(stage="resync", stanza=None, resync_devices=bindparam("devices"))
 )
 # The stanza stays: it says who was served.
-_MISS = update(outbox).where(outbox.c.position == bindparam("at_position")).values(resync_devices="[]")
+_MISS: Final = Prepared(update(outbox).where(outbox.c.position == bindparam("at_position")).values(resync_devices="[]"))
 
-_DROP_HELD = delete(message_history).where(
-    message_history.c.message_id == bindparam("message"),
-    message_history.c.kind == bindparam("held"),
-    message_history.c.participant == bindparam("who"),
+_DROP_HELD: Final = Prepared(
+    delete(message_history).where(
+        message_history.c.message_id == bindparam("message"),
+        message_history.c.kind == bindparam("held"),
+        message_history.c.participant == bindparam("who"),
+    )
 )
-_STEP: Final = once(lambda dialect: insert_new(dialect, message_history))
+_STEP: Final = Prepared(lambda dialect: insert_new(dialect, message_history))
 
 
 class HeldReceipt(NamedTuple):
@@ -176,28 +179,27 @@ def fail(tx: Tx, target: Target, sent: Sent, reason: str, detail: str, at: int, 
 
 def write(tx: Tx, sent: Iterable[Sent]) -> None:
     """Write what became of messages: a statement for each kind of change."""
-    changed = list(sent)
-    if moved := [one for one in changed if one.is_changed]:
-        tx.conn.execute(
-            _MOVE, [{"at_position": s.row["position"]} | {f"new_{n}": s.row[n] for n in _CHANGED} for s in moved]
-        )
-    if left := [{"at_position": one.row["position"]} for one in changed if one.has_left]:
-        tx.conn.execute(_LEAVE, left)
-    missing = [one for one in changed if one.resync_devices is not None and not one.has_left]
-    if again := [
-        {"at_position": one.row["position"], "devices": json.encode(one.resync_devices).decode()}
-        for one in missing
-        if one.resync_devices
-    ]:
-        tx.conn.execute(_RESYNC, again)
-    if unknown := [{"at_position": one.row["position"]} for one in missing if not one.resync_devices]:
-        tx.conn.execute(_MISS, unknown)
-    if steps := [
-        {"message_id": one.row["id"], "kind": kind, "participant": participant, "at": at}
-        for one in changed
-        for (kind, participant), at in one.history.items()
-    ]:
-        tx.conn.execute(_STEP(tx.conn), steps)
+    moved: list[dict[str, Any]] = []
+    left: list[dict[str, Any]] = []
+    again: list[dict[str, Any]] = []
+    unknown: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
+    for one in sent:
+        place = {"at_position": one.row["position"]}
+        if one.is_changed:
+            moved.append(place | {f"new_{name}": one.row[name] for name in _CHANGED})
+        if one.has_left:
+            left.append(place)
+        elif one.resync_devices:
+            again.append(place | {"devices": json.encode(one.resync_devices).decode()})
+        elif one.resync_devices is not None:
+            unknown.append(place)
+        steps += [
+            {"message_id": one.row["id"], "kind": kind, "participant": participant, "at": at}
+            for (kind, participant), at in one.history.items()
+        ]
+    for statement, rows in ((_MOVE, moved), (_LEAVE, left), (_RESYNC, again), (_MISS, unknown), (_STEP, steps)):
+        statement.many(tx.conn, rows)
 
 
 # --- the operations -------------------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ class _Wave:
         self._others: dict[tuple[str, str], str | None] = {}
         for row in (*ask(tx.conn, _BY_WA_ID, wa_ids), *ask(tx.conn, _BY_ID, ids)):
             if row.id not in self.by_id:
-                sent = self.by_id[row.id] = Sent(dict(row._mapping))
+                sent = self.by_id[row.id] = Sent(row._asdict())
                 self._by_wa_id.setdefault((row.instance_id, row.wa_id), []).append(sent)
 
     def find(self, target: Target, name: str) -> Sequence[Sent]:
@@ -326,4 +328,4 @@ def prove(tx: Tx, target: Target, held: Sequence[HeldReceipt], op: object) -> No
         for sent in wave.find(target, row.message_id):
             wave.prove(target, sent, row.kind.removeprefix(HELD), row.at, participant="", op=op)
     write(tx, wave.by_id.values())
-    tx.conn.execute(_DROP_HELD, [{"message": row.message_id, "held": row.kind, "who": row.participant} for row in held])
+    _DROP_HELD.many(tx.conn, [{"message": row.message_id, "held": row.kind, "who": row.participant} for row in held])
