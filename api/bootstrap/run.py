@@ -17,7 +17,6 @@ from typing import Final
 
 import structlog
 import trio
-from hypercorn.trio import serve as serve_http
 
 from actors.bus import Bus
 from actors.delivery.client import WebhookClient
@@ -29,6 +28,7 @@ from api.app import create_app
 from api.bootstrap.first_run import FirstKeys, make_first_keys
 from api.bootstrap.sandboxes import ChildSandbox, ExternalSandbox, adopt_phones, endpoints, make_sandbox
 from api.bootstrap.server import ServerConfig
+from api.bootstrap.server import serve as serve_http
 from api.bootstrap.traces import tracing
 from api.bootstrap.webhooks import make_client, make_dispatcher
 from api.routes.edge import Edge, wall_clock_ms
@@ -213,9 +213,7 @@ async def _deliver(graph: Graph, task_status: trio.TaskStatus[None] = trio.TASK_
 async def _run_front(graph: Graph, stop: trio.Event, task_status: Status) -> None:
     config, closing = ServerConfig(graph.settings), trio.Event()
     async with trio.open_nursery() as front:
-        urls = await front.start(
-            partial(serve_http, create_app(graph.edge), config, shutdown_trigger=closing.wait, mode="asgi")
-        )
+        urls = await front.start(partial(serve_http, create_app(graph.edge), config, shutdown_trigger=closing.wait))
         # Only now: an address that is in use must not cost a newcomer the one sight of the keys.
         first_keys = await graph.writer.call(make_first_keys)
         log.info("front.started", urls=urls)

@@ -15,10 +15,19 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from functools import partial
+from typing import Any, Final
 
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import repr_socket_addr
 
+from api.bootstrap.connections import Connection
 from whatisup.errors import WhatIsUpError
 from whatisup.settings import Settings
 
@@ -47,6 +56,15 @@ class ServerConfig(Config):
         self.h2_max_concurrent_streams = 32
         self.include_server_header = False
         self.unread_s = min(UNREAD_S, settings.shutdown_s / 2)
+        self.max_body_bytes = settings.max_body_bytes
+        self._date = 0, b""
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """What every answer says: the date, written once a second."""
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = now, formatdate(now, usegmt=True).encode("ascii")
+        return [(b"date", self._date[1])]
 
     def create_sockets(self) -> Sockets:
         """Open the listening socket; what is set here, accepted connections inherit.
@@ -63,3 +81,36 @@ class ServerConfig(Config):
         if sys.platform == "linux":
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.unread_s * 1000))
         return Sockets(secure_sockets=[], insecure_sockets=[listener], quic_sockets=[])
+
+
+async def serve(
+    app: Any,
+    config: ServerConfig,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[object]],
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an ASGI application until the trigger returns, and give its URLs when it listens.
+
+    Then nobody new is let in, silent clients are hung up on, and what is under way has `graceful_timeout` to end. The
+    application is told nothing of start and end: it opens nothing.
+
+    Raises:
+        CannotListen: the address is in use or not ours.
+    """
+    context, idle = WorkerContext(None), set[Connection]()
+    sockets = config.create_sockets().insecure_sockets
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+    handler = partial(Connection, ASGIWrapper(app), config, context, idle)
+    async with trio.open_nursery() as connections:
+        try:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=connections))
+                task_status.started([f"http://{repr_socket_addr(one.family, one.getsockname())}" for one in sockets])
+                await shutdown_trigger()
+                accepting.cancel_scope.cancel()
+        finally:
+            await context.terminated.set()
+            for connection in tuple(idle):
+                connection.hang_up()
+            connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout

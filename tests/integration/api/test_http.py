@@ -13,10 +13,9 @@ from typing import Any
 import h11
 import pytest
 import trio
-from hypercorn.trio import serve
 
 from api.app import create_app
-from api.bootstrap.server import ServerConfig
+from api.bootstrap.server import ServerConfig, serve
 from tests.integration.actors.house import open_sandbox
 from tests.integration.api.front import Front, Holder, open_front
 from whatisup.store import Tx
@@ -50,9 +49,7 @@ async def serving(front: Front) -> AsyncIterator[Served]:
 
     async def run(task_status: trio.TaskStatus[list[str]]) -> None:
         config = ServerConfig(front.edge.settings)
-        await serve(
-            create_app(front.edge), config, shutdown_trigger=served.closing.wait, mode="asgi", task_status=task_status
-        )
+        await serve(create_app(front.edge), config, shutdown_trigger=served.closing.wait, task_status=task_status)
         served.ended.set()
 
     async with trio.open_nursery() as nursery:
