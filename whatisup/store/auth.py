@@ -13,18 +13,23 @@ from sqlalchemy import Connection, and_, bindparam, or_, select
 
 from whatisup.store import datakeys
 from whatisup.store.handlers.auth import wipe_auth
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import auth_state, data_keys, instances, prekeys
 from whatisup.store.transaction import Tx
 from whatisup.store.vault import Vault
 from whatisup.store.wanted import ask, both
 
-_VALUE = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
-    auth_state.c.instance_id == bindparam("instance"),
-    auth_state.c.kind == bindparam("kind"),
-    auth_state.c.name == bindparam("name"),
+_VALUE: Final = Prepared(
+    select(auth_state.c.sealed, auth_state.c.data_key_id).where(
+        auth_state.c.instance_id == bindparam("instance"),
+        auth_state.c.kind == bindparam("kind"),
+        auth_state.c.name == bindparam("name"),
+    )
 )
-_PREKEY = select(prekeys.c.private, prekeys.c.data_key_id).where(
-    prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey")
+_PREKEY: Final = Prepared(
+    select(prekeys.c.private, prekeys.c.data_key_id).where(
+        prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id == bindparam("prekey")
+    )
 )
 
 
@@ -57,8 +62,17 @@ _BY_PREFIX = both(
     "kind",
     "prefix",
 )
-_PREKEYS = select(prekeys).where(
-    prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id.in_(bindparam("ids", expanding=True))
+_PREKEYS: Final = Prepared(
+    select(prekeys).where(
+        prekeys.c.instance_id == bindparam("instance"), prekeys.c.prekey_id.in_(bindparam("ids", expanding=True))
+    )
+)
+_NEXT_PREKEY_ID: Final = Prepared(select(instances.c.next_prekey_id).where(instances.c.id == bindparam("instance")))
+_IN_STATE: Final = Prepared(
+    select(prekeys.c.prekey_id)
+    .where(prekeys.c.instance_id == bindparam("instance"), prekeys.c.state == bindparam("state_"))
+    .order_by(prekeys.c.prekey_id)
+    .limit(bindparam("most"))
 )
 
 PREKEY: Final = "prekey"
@@ -72,7 +86,7 @@ def get(conn: Connection, vault: Vault, instance_id: str, kind: str, key: str) -
     Raises:
         SealBroken: the row was moved here from elsewhere, or changed.
     """
-    row = conn.execute(_VALUE, {"instance": instance_id, "kind": kind, "name": key}).one_or_none()
+    row = _VALUE.one_or_none(conn, instance=instance_id, kind=kind, name=key)
     if row is None:
         return None
     data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
@@ -103,7 +117,7 @@ def load(
         data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
         found[row.kind, row.name] = vault.open(data_key, "auth_state", "sealed", (row.kind, row.name), row.sealed)
     ids = [int(name) for kind, name in keys if kind == PREKEY]
-    for row in conn.execute(_PREKEYS, {"instance": instance_id, "ids": ids}) if ids else ():
+    for row in _PREKEYS.rows(conn, instance=instance_id, ids=ids) if ids else ():
         data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
         private = vault.open(data_key, "prekeys", "private", (str(row.prekey_id),), row.private)
         found[PREKEY, str(row.prekey_id)] = private
@@ -112,13 +126,12 @@ def load(
 
 def next_prekey_id(conn: Connection, _vault: Vault | None, instance_id: str) -> int:
     """The first prekey id that was never used by this instance's keys; 1 at first."""
-    query = select(instances.c.next_prekey_id).where(instances.c.id == instance_id)
-    return conn.execute(query).scalar_one_or_none() or 1
+    return _NEXT_PREKEY_ID.scalar(conn, instance=instance_id) or 1
 
 
 def prekey(conn: Connection, vault: Vault, instance_id: str, prekey_id: int) -> bytes | None:
     """The private key (32 bytes) of one prekey, or None."""
-    row = conn.execute(_PREKEY, {"instance": instance_id, "prekey": prekey_id}).one_or_none()
+    row = _PREKEY.one_or_none(conn, instance=instance_id, prekey=prekey_id)
     if row is None:
         return None
     data_key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
@@ -127,13 +140,7 @@ def prekey(conn: Connection, vault: Vault, instance_id: str, prekey_id: int) -> 
 
 def prekey_ids(conn: Connection, _vault: Vault | None, instance_id: str, state: str, limit: int = 1000) -> list[int]:
     """The ids of an instance's prekeys in one state: "generated", "offered" or "uploaded"."""
-    query = (
-        select(prekeys.c.prekey_id)
-        .where(prekeys.c.instance_id == instance_id, prekeys.c.state == state)
-        .order_by(prekeys.c.prekey_id)
-        .limit(limit)
-    )
-    return list(conn.execute(query).scalars())
+    return _IN_STATE.scalars(conn, instance=instance_id, state_=state, most=limit)
 
 
 _ORPHANS = (

@@ -7,13 +7,16 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
 
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import ciphertexts
 from whatisup.store.vault import Vault
 
 LIFETIME_MS: Final = 14 * 24 * 3600 * 1000
 
-_KNOWN = select(ciphertexts.c.hash).where(
-    ciphertexts.c.instance_id == bindparam("instance"), ciphertexts.c.hash.in_(bindparam("hashes", expanding=True))
+_KNOWN: Final = Prepared(
+    select(ciphertexts.c.hash).where(
+        ciphertexts.c.instance_id == bindparam("instance"), ciphertexts.c.hash.in_(bindparam("hashes", expanding=True))
+    )
 )
 
 
@@ -21,5 +24,4 @@ def known(conn: Connection, _vault: Vault | None, instance_id: str, hashes: Coll
     """Those of `hashes` (32 bytes each) that were decrypted before."""
     if not hashes:
         return frozenset()
-    found = conn.execute(_KNOWN, {"instance": instance_id, "hashes": list(hashes)})
-    return frozenset(bytes(one) for one in found.scalars())
+    return frozenset(map(bytes, _KNOWN.scalars(conn, instance=instance_id, hashes=hashes)))

@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 from msgspec import json
-from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Select, and_, bindparam, exists, func, insert, or_, select, text, tuple_, update
 
 from whatisup.errors import Fenced, UnknownInstance
 from whatisup.lifecycle import Reason, State
 from whatisup.store.cursor import decode_cursor, encode_cursor
 from whatisup.store.handlers.outbound import fail_queued
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import Instance, Intent, Mode, Origin, Runnable
 from whatisup.store.settings import CLIENT_VERSION
 from whatisup.store.tables import instances, settings
@@ -27,7 +28,8 @@ _NOT_LEAVING = or_(instances.c.intent.is_(None), instances.c.intent != Intent.DE
 RUNNING = (State.QR_REQUIRED.value, State.CONNECTED.value, State.RECONNECTING.value)
 
 
-def _from_row(row: Row[Any]) -> Instance:
+def from_row(row: Row) -> Instance:
+    """The value of a row that has the columns of `instances`."""
     return Instance(
         id=row.id,
         customer_id=row.customer_id,
@@ -66,7 +68,7 @@ def create(
         "created_at": now,
         "updated_at": now,
     }
-    made = _from_row(tx.conn.execute(insert(instances).returning(instances), row).one())
+    made = from_row(tx.conn.execute(insert(instances).returning(instances), row).one())
     _audit(tx, made, origin, "instance.created", after={"name": name, "metadata": dict(metadata)})
     return made
 
@@ -87,7 +89,7 @@ def _audit(tx: Tx, instance: Instance, origin: Origin, action: str, **states: An
 
 
 @cache
-def _one(of_customer: bool, of_mode: bool, with_deleted: bool) -> Select[Any]:
+def _one(of_customer: bool, of_mode: bool, with_deleted: bool) -> Prepared:
     """The statement for one instance, built once for each way of asking: every request asks."""
     query = select(instances).where(instances.c.id == bindparam("instance"))
     if of_customer:
@@ -95,8 +97,8 @@ def _one(of_customer: bool, of_mode: bool, with_deleted: bool) -> Select[Any]:
         if not with_deleted:
             query = query.where(_NOT_LEAVING)
     if of_mode:
-        query = query.where(instances.c.mode == bindparam("mode"))
-    return query if with_deleted else query.where(instances.c.deleted_at.is_(None))
+        query = query.where(instances.c.mode == bindparam("mode_"))
+    return Prepared(query if with_deleted else query.where(instances.c.deleted_at.is_(None)))
 
 
 def get(
@@ -112,10 +114,13 @@ def get(
 
     For a customer it is gone from the moment the wish to delete it is on record.
     """
-    query = _one(customer_id is not None, mode is not None, with_deleted)
-    asked = {"instance": instance_id, "customer": customer_id, "mode": mode and mode.value}
-    row = conn.execute(query, asked).one_or_none()
-    return None if row is None else _from_row(row)
+    asked = {"instance": instance_id}
+    if customer_id is not None:
+        asked["customer"] = customer_id
+    if mode is not None:
+        asked["mode_"] = mode.value
+    row = _one(customer_id is not None, mode is not None, with_deleted).one_or_none(conn, **asked)
+    return None if row is None else from_row(row)
 
 
 def list_page(
@@ -140,7 +145,7 @@ def list_page(
     if cursor is not None:
         created_at, last_id = decode_cursor(cursor)
         query = query.where(tuple_(instances.c.created_at, instances.c.id) < tuple_(created_at, last_id))
-    rows = [_from_row(row) for row in conn.execute(query)]
+    rows = [from_row(row) for row in conn.execute(query)]
     has_more = len(rows) > limit
     return rows[:limit], encode_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if has_more else None
 
@@ -291,7 +296,7 @@ def _update(tx: Tx, instance_id: str, values: Mapping[str, Any]) -> Instance:
     row = tx.conn.execute(query).one_or_none()
     if row is None:
         raise UnknownInstance("no such instance")
-    return _from_row(row)
+    return from_row(row)
 
 
 _SEEN = {

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, tuple_, update
 
 from whatisup.errors import WiderThanMaker
 from whatisup.store.cursor import decode_cursor, encode_cursor
 from whatisup.store.customers import read_limits
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import ApiKey, KeyRefusal, Mode, Origin
 from whatisup.store.tables import api_keys, customers
 from whatisup.store.transaction import Tx
@@ -30,7 +31,7 @@ PREFIX_TAIL: Final = 4
 _FORMAT: Final = re.compile(r"zpk_(live|test)_([A-Za-z0-9_-]{43})\Z")
 
 
-def _from_row(row: Row[Any]) -> ApiKey:
+def _from_row(row: Row) -> ApiKey:
     return ApiKey(
         id=row.id,
         customer_id=row.customer_id,
@@ -119,8 +120,8 @@ def mint(
 
 
 _WITH_LIMITS = select(api_keys, customers.c.rate_limits).join(customers, customers.c.id == api_keys.c.customer_id)
-_BY_TAIL = _WITH_LIMITS.where(api_keys.c.tail_hmac == bindparam("tail_hmac"))
-_BY_ID = _WITH_LIMITS.where(api_keys.c.id == bindparam("key"))
+_BY_TAIL: Final = Prepared(_WITH_LIMITS.where(api_keys.c.tail_hmac == bindparam("tail_hmac")))
+_BY_ID: Final = Prepared(_WITH_LIMITS.where(api_keys.c.id == bindparam("key")))
 
 
 def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKey | KeyRefusal:
@@ -129,7 +130,7 @@ def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKe
     if match is None:
         return KeyRefusal.MALFORMED
     mode, tail = match.groups()
-    row = conn.execute(_BY_TAIL, {"tail_hmac": vault.hash_key_tail(tail)}).one_or_none()
+    row = _BY_TAIL.one_or_none(conn, tail_hmac=vault.hash_key_tail(tail))
     if row is None or row.mode != mode:
         return KeyRefusal.INVALID
     return _admitted(row, now)
@@ -137,11 +138,11 @@ def authenticate(conn: Connection, vault: Vault, secret: str, now: int) -> ApiKe
 
 def admit(conn: Connection, _vault: Vault | None, key_id: str, now: int) -> ApiKey | KeyRefusal:
     """Let a key in by its name, for whoever has shown otherwise that it may use it."""
-    row = conn.execute(_BY_ID, {"key": key_id}).one_or_none()
+    row = _BY_ID.one_or_none(conn, key=key_id)
     return KeyRefusal.INVALID if row is None else _admitted(row, now)
 
 
-def _admitted(row: Row[Any], now: int) -> ApiKey | KeyRefusal:
+def _admitted(row: Row, now: int) -> ApiKey | KeyRefusal:
     key = _from_row(row)
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         return KeyRefusal.EXPIRED
@@ -222,13 +223,14 @@ def revoke(tx: Tx, key_id: str, *, customer_id: str, origin: Origin, now: int) -
     return revoked
 
 
-_TOUCH = update(api_keys).where(api_keys.c.id == bindparam("key")).values(last_used_at=bindparam("used_at"))
+_TOUCH: Final = Prepared(
+    update(api_keys).where(api_keys.c.id == bindparam("key")).values(last_used_at=bindparam("used_at"))
+)
 
 
 def touch_used(tx: Tx, used: Mapping[str, int]) -> None:
     """Write when keys were last used: key id -> unix milliseconds."""
-    if used:
-        tx.conn.execute(_TOUCH, [{"key": key_id, "used_at": at} for key_id, at in used.items()])
+    _TOUCH.many(tx.conn, [{"key": key_id, "used_at": at} for key_id, at in used.items()])
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

@@ -12,14 +12,17 @@ from sqlalchemy import Connection, bindparam, select
 
 from whatisup.jid import LID_SERVER, PN_SERVER
 from whatisup.store import datakeys
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import auth_state, instances
 from whatisup.store.vault import Vault
 
-_OWN: Final = select(instances.c.phone_number, instances.c.lid).where(instances.c.id == bindparam("instance"))
-_PAIR: Final = select(auth_state.c.sealed, auth_state.c.data_key_id).where(
-    auth_state.c.instance_id == bindparam("instance"),
-    auth_state.c.kind == bindparam("kind"),
-    auth_state.c.name == bindparam("name"),
+_OWN: Final = Prepared(select(instances.c.phone_number, instances.c.lid).where(instances.c.id == bindparam("instance")))
+_PAIR: Final = Prepared(
+    select(auth_state.c.sealed, auth_state.c.data_key_id).where(
+        auth_state.c.instance_id == bindparam("instance"),
+        auth_state.c.kind == bindparam("kind"),
+        auth_state.c.name == bindparam("name"),
+    )
 )
 
 _KINDS: Final = {PN_SERVER: "lid", LID_SERVER: "pn"}
@@ -45,7 +48,7 @@ def names_of(conn: Connection, vault: Vault, instance_id: str, jid: str) -> Name
         return Names(jid, None, None)
     other = learned(conn, vault, instance_id, jid)
     if other is None:
-        row = conn.execute(_OWN, {"instance": instance_id}).first()
+        row = _OWN.one_or_none(conn, instance=instance_id)
         other = None if row is None else own_other(row.phone_number, row.lid, jid)
     return paired(jid, other)
 
@@ -64,13 +67,25 @@ def learned(conn: Connection, vault: Vault, instance_id: str, jid: str) -> str |
     Raises:
         SealBroken: the row was moved here from elsewhere, or changed.
     """
+    kind, user = kept_under(jid)
+    row = _PAIR.one_or_none(conn, instance=instance_id, kind=kind, name=user)
+    return None if row is None else opened(conn, vault, instance_id, jid, row.data_key_id, row.sealed)
+
+
+def kept_under(jid: str) -> tuple[str, str]:
+    """Kind and name of the auth state in which the other name of a JID is kept; for what has none, nothing that is."""
     user, _, server = jid.rpartition("@")
-    kind = _KINDS[server]
-    row = conn.execute(_PAIR, {"instance": instance_id, "kind": kind, "name": user}).one_or_none()
-    if row is None:
-        return None
-    key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
-    return vault.open(key, "auth_state", "sealed", (kind, user), row.sealed).decode()
+    return _KINDS.get(server, ""), user
+
+
+def opened(conn: Connection, vault: Vault, instance_id: str, jid: str, key_id: int, sealed: bytes) -> str:
+    """The other name (digits) of a user, as auth state holds it.
+
+    Raises:
+        SealBroken: the row was moved here from elsewhere, or changed.
+    """
+    key = datakeys.of_row(conn, vault, key_id, instance_id)
+    return vault.open(key, "auth_state", "sealed", kept_under(jid), sealed).decode()
 
 
 def own_other(phone: str | None, lid_jid: str | None, jid: str) -> str | None:

@@ -10,10 +10,11 @@ from collections.abc import Collection
 from typing import Any
 
 from msgspec import json, msgpack
-from sqlalchemy import Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from whatisup.store import datakeys
 from whatisup.store.message_records import OutboxItem
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.tables import messages, outbox
 from whatisup.store.vault import Vault
 
@@ -32,28 +33,28 @@ _ITEMS = select(
 ).select_from(outbox.join(messages, messages.c.position == outbox.c.position))
 
 
-_QUEUED = _ITEMS.where(
+_WAITING = _ITEMS.where(
     outbox.c.instance_id == bindparam("instance"),
     outbox.c.stage == "queued",
     outbox.c.expires_at > bindparam("now"),
 )
-_OTHER_CHATS = _QUEUED.where(outbox.c.chat.not_in(bindparam("skipped", expanding=True)))
-_SEALED = _ITEMS.where(
+_WAITING_ELSEWHERE = _WAITING.where(outbox.c.chat.not_in(bindparam("skipped", expanding=True)))
+_SENT = _ITEMS.where(
     outbox.c.instance_id == bindparam("instance"),
     outbox.c.stage.in_(("sealed", "resync")),
     outbox.c.stanza.is_not(None),
 )
-_RESYNCS = _ITEMS.where(
+_MISSED = _ITEMS.where(
     outbox.c.instance_id == bindparam("instance"), outbox.c.stage == "resync", outbox.c.stanza.is_(None)
 )
-_ONE = _ITEMS.where(outbox.c.message_id == bindparam("message"))
+_NAMED = _ITEMS.where(outbox.c.message_id == bindparam("message"))
 
 
-def _in_order(query: Select[Any]) -> Select[Any]:
-    return query.order_by(outbox.c.position).limit(bindparam("most"))
+def _in_order(query: Select[Any]) -> Prepared:
+    return Prepared(query.order_by(outbox.c.position).limit(bindparam("most")))
 
 
-_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE = map(_in_order, (_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE))
+_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE = map(_in_order, (_WAITING, _WAITING_ELSEWHERE, _SENT, _MISSED, _NAMED))
 
 
 def upcoming(
@@ -98,11 +99,11 @@ def counts(conn: Connection, _vault: Vault | None, instance_id: str | None = Non
     return {row.stage: row.number for row in conn.execute(query)}
 
 
-def _read(conn: Connection, vault: Vault, query: Select[Any], limit: int, **asked: Any) -> list[OutboxItem]:
-    return [_from_row(conn, vault, row) for row in conn.execute(query, {"most": limit, **asked})]
+def _read(conn: Connection, vault: Vault, query: Prepared, limit: int, **asked: Any) -> list[OutboxItem]:
+    return [_from_row(conn, vault, row) for row in query.rows(conn, most=limit, **asked)]
 
 
-def _from_row(conn: Connection, vault: Vault, row: Row[Any]) -> OutboxItem:
+def _from_row(conn: Connection, vault: Vault, row: Row) -> OutboxItem:
     body = target = stanza = None
     if row.body is not None:
         theirs = datakeys.of_row(conn, vault, row.body_key_id, row.customer_id)

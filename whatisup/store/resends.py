@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select
 
 from whatisup.store import datakeys
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import resends
 from whatisup.store.vault import Vault
+
+_THIS: Final = (
+    resends.c.instance_id == bindparam("instance"),
+    resends.c.wa_id == bindparam("wa_id_"),
+    resends.c.requester == bindparam("device"),
+)
+_COUNT: Final = Prepared(select(resends.c.count).where(*_THIS))
+_ANSWER: Final = Prepared(
+    select(resends.c.data_key_id, resends.c.stanza).where(
+        *_THIS, resends.c.asked >= bindparam("asked_"), resends.c.registration_id == bindparam("registration")
+    )
+)
 
 
 def count(conn: Connection, _vault: Vault | None, instance_id: str, wa_id: str, requester: str) -> int:
     """How many resends of one message one device (its JID) was granted."""
-    query = select(resends.c.count).where(
-        resends.c.instance_id == instance_id, resends.c.wa_id == wa_id, resends.c.requester == requester
-    )
-    return conn.execute(query).scalar_one_or_none() or 0
+    return _COUNT.scalar(conn, instance=instance_id, wa_id_=wa_id, device=requester) or 0
 
 
 def answer(
@@ -25,14 +37,9 @@ def answer(
     Raises:
         SealBroken: the row was moved here from elsewhere, or changed.
     """
-    query = select(resends.c.data_key_id, resends.c.stanza).where(
-        resends.c.instance_id == instance_id,
-        resends.c.wa_id == wa_id,
-        resends.c.requester == requester,
-        resends.c.asked >= asked,
-        resends.c.registration_id == registration_id,
+    row = _ANSWER.one_or_none(
+        conn, instance=instance_id, wa_id_=wa_id, device=requester, asked_=asked, registration=registration_id
     )
-    row = conn.execute(query).one_or_none()
     if row is None:
         return None
     key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)

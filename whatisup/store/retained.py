@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select
 
 from whatisup.store import datakeys
 from whatisup.store.message_records import Retained
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import retained
 from whatisup.store.vault import Vault
+
+_KEPT: Final = Prepared(
+    select(retained).where(retained.c.instance_id == bindparam("instance"), retained.c.wa_id == bindparam("wa_id_"))
+)
 
 
 def get(conn: Connection, vault: Vault, instance_id: str, wa_id: str) -> Retained | None:
@@ -16,8 +23,7 @@ def get(conn: Connection, vault: Vault, instance_id: str, wa_id: str) -> Retaine
     Raises:
         SealBroken: the row was moved here from elsewhere, or changed.
     """
-    query = select(retained).where(retained.c.instance_id == instance_id, retained.c.wa_id == wa_id)
-    row = conn.execute(query).one_or_none()
+    row = _KEPT.one_or_none(conn, instance=instance_id, wa_id_=wa_id)
     if row is None:
         return None
     key = datakeys.of_row(conn, vault, row.data_key_id, instance_id)
