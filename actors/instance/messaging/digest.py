@@ -230,7 +230,7 @@ class Digest:
         return _by_another(content)
 
     async def _target(self, chat: str, wa_id: str) -> TargetMessage | None:
-        return await self._host.services.database.read(messages.find_target, self._host.id, chat, wa_id)
+        return await self._host.services.database.look(messages.find_target, self._host.id, chat, wa_id)
 
     def _texts(self, author: str) -> list[str]:
         """Both names of a user, as add-ons may have been keyed under either."""

@@ -146,7 +146,7 @@ class Draughtsman:
         found: Mapping[str, object] = item.target
         original = None
         if quotes:
-            target = await self._host.services.database.read(
+            target = await self._host.services.database.look(
                 messages.find_target, self._host.id, item.chat, str(found["wa_id"])
             )
             original = None if target is None else target.original

@@ -13,7 +13,7 @@ from whatisup.store import AppendEvent, Identity
 
 def user_of(jid: Jid) -> Jid:
     """The user behind a device, in the plain form of its family."""
-    return jid.normalised.with_device(0)
+    return jid.normalised
 
 
 def forms(ring: Keyring, jid: Jid) -> tuple[str, str | None, str | None]:
@@ -41,6 +41,8 @@ def identity_of(ring: Keyring, own: Own, envelope: Envelope) -> Identity:
 def named(ring: Keyring, wa_id: str, chat: Jid, author: Jid) -> Identity:
     """Which message is meant by an id, a chat and an author."""
     chat_text, chat_phone, chat_lid = forms(ring, chat)
+    if user_of(author) == user_of(chat):
+        return Identity(wa_id, chat_text, chat_text, chat_phone, chat_lid, chat_phone, chat_lid)
     author_text, author_phone, author_lid = forms(ring, author)
     return Identity(wa_id, chat_text, author_text, chat_phone, chat_lid, author_phone, author_lid)
 

@@ -7,7 +7,7 @@ reported and acked like any other, so that one poisoned stanza deafens nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -24,8 +24,8 @@ from actors.tracing import Batch
 from whatisup.errors import Fenced, StoreUnavailable
 from whatisup.protocol.events import Event, MessageAcked, MessageReceived, NotificationReceived, ReceiptReceived
 from whatisup.protocol.messaging.answers import aggregate, poison_answers
-from whatisup.protocol.messaging.keyring import KeyNotLoaded, Own, Wanted
-from whatisup.protocol.messaging.opening import Opened, open_message, wanted_for_opening
+from whatisup.protocol.messaging.keyring import KeyName, KeyNotLoaded, Own, Wanted
+from whatisup.protocol.messaging.opening import Opened, Verdict, open_message, wanted_for_opening
 from whatisup.protocol.stanzas.message import Envelope
 from whatisup.store import AppendEvent, KeepPoison, RecordReceipt
 from whatisup.wire import encode_node
@@ -41,6 +41,7 @@ OPENED_AT_ONCE: Final = 8
 TURN_S: Final = 0.01
 # A stanza that tells both names of everybody needs one load, any other two.
 MAX_LOADS: Final = 4
+_UNREAD: Final = frozenset({Verdict.FAILED, Verdict.OLD_COUNTER})
 GATHERED: Final = frozenset({MessageReceived, MessageAcked, ReceiptReceived})
 """The events that belong into a batch; whatever else happens, the batch is settled first."""
 
@@ -173,13 +174,10 @@ class Reading:
             connection.transmit(event, now)
 
     async def _open(self, events: Sequence[Event], digest: Digest, batch: Batch) -> None:
-        wanted = Wanted(keys=frozenset(digest.names_of_receipts(events)))
         received = [event for event in events if isinstance(event, MessageReceived)]
         # What waits for the others of its batch is part of its way.
         traces = [batch.open("whatsapp.message") for _ in received]
-        for event in received:
-            if event.envelope is not None:
-                wanted |= wanted_for_opening(event.envelope, digest.own)
+        wanted = _wanted(received, digest.own, digest.names_of_receipts(events))
         known = set(await self._shelf.fill(digest.ring, wanted)) if wanted else set()
         turn_ends_at = trio.current_time() + TURN_S
         for count, (event, trace) in enumerate(zip(received, traces, strict=True), 1):
@@ -196,6 +194,20 @@ class Reading:
                 turn_ends_at = trio.current_time() + TURN_S
 
     async def _open_one(self, envelope: Envelope, digest: Digest, known: set[bytes]) -> Opened:
+        """Open one stanza; whether one that cannot be opened was opened before is looked up only then."""
+        mark = digest.ring.checkpoint()
+        opened = await self._attempt(envelope, digest, known)
+        if opened.hashes or opened.verdict not in _UNREAD or not _speaks_for_itself(envelope):
+            return opened
+        hashes = wanted_for_opening(envelope, digest.own).hashes
+        stored = await self._shelf.fill(digest.ring, Wanted(hashes=hashes))
+        if not stored:
+            return opened
+        digest.ring.rollback(mark)
+        known |= stored
+        return await self._attempt(envelope, digest, known)
+
+    async def _attempt(self, envelope: Envelope, digest: Digest, known: set[bytes]) -> Opened:
         """Open one stanza, loading what only its opening shows to be needed."""
         services = self._host.services
         attempt = partial(open_message, envelope, digest.ring, digest.own, entropy=services.entropy)
@@ -206,3 +218,24 @@ class Reading:
                 again = wanted_for_opening(envelope, digest.own, digest.ring)
                 await digest.load(Wanted(again.keys | {missing.name}, again.prefixes))
         return attempt(known=known, now_ms=services.unix_ms())
+
+
+def _wanted(received: Sequence[MessageReceived], own: Own, names: Iterable[KeyName]) -> Wanted:
+    """What is to be loaded before a batch is opened, in one read."""
+    keys, hashes = set(names), set[bytes]()
+    for event in received:
+        if event.envelope is not None:
+            wanted = wanted_for_opening(event.envelope, own)
+            keys |= wanted.keys
+            if not _speaks_for_itself(event.envelope):
+                hashes |= wanted.hashes
+    return Wanted(frozenset(keys), hashes=frozenset(hashes))
+
+
+def _speaks_for_itself(envelope: Envelope) -> bool:
+    """Whether a ciphertext that opens is thereby one that was never opened before.
+
+    Its key is deleted in the unit in which it is remembered, so that such a stanza saves a read. Others may bring the
+    session or the sender key to open them with; and what is offered again at login was often opened before.
+    """
+    return not envelope.is_offline and len(envelope.encs) == 1 and envelope.encs[0].kind == "msg"

@@ -89,7 +89,7 @@ class Repair:
         if not failed:
             return
         ids = frozenset(entry.identity.wa_id for entry in failed)
-        known = await self._host.services.database.read(messages.unread, self._host.id, ids)
+        known = await self._host.services.database.look(messages.unread, self._host.id, ids)
         for entry in failed:
             unread = known.get(_key(entry.identity))
             count = retry_count(entry.opened, 0 if unread is None else unread.retry_count)
@@ -126,7 +126,7 @@ class Repair:
             return None
         self._keys.take(trio.current_time())
         own, services = digest.own, self._host.services
-        first_id = await services.database.read(auth_rows.next_prekey_id, self._host.id)
+        first_id = await services.database.look(auth_rows.next_prekey_id, self._host.id)
         minted = sum(len(op.prekeys) for op in digest.ops if isinstance(op, PutPrekeys))
         batch = auth.generate_prekeys(first_id + minted, 1, services.entropy)
         digest.add(PutPrekeys(batch.stored), MarkPrekeys(batch.key_ids, "offered"))

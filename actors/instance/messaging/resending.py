@@ -128,7 +128,7 @@ class Resending:
             self._wait(replace(waiting, due_at=trio.current_time() + LOOK_S))
             return
         device = requester(event.receipt)
-        kept, answer = await self._host.services.database.read(_kept, self._host.id, request, str(device))
+        kept, answer = await self._host.services.database.look(_kept, self._host.id, request, str(device))
         if answer is not None:  # our ack was lost, and perhaps the answer: new bytes would be read a second time
             if not self._has_to_pay(waiting, str(user_of(event.receipt.source))):
                 await self._close(event, [decode_node(answer)], is_repeated=True)

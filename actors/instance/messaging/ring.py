@@ -7,13 +7,15 @@ that also holds what was read or sealed with it, and enters the cache only when 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from actors.instance.cache import MISSING, KeyCache, KeyName
 from whatisup.protocol.messaging.keyring import PREKEY, Keyring, Own, Wanted
 from whatisup.store import DeleteAuth, ForgetPrekeys, Op, PutAuth, auth, ciphertexts
 from whatisup.store.database import Database
 
+FEW: Final = 64
+"""How many keys are looked up at once without leaving the turn to others."""
 # Prekeys come into being outside of keyrings, and each is used once.
 _UNCACHED = frozenset({PREKEY})
 
@@ -56,9 +58,8 @@ class KeyShelf:
                 found[name] = value
         known: frozenset[bytes] = frozenset()
         if unknown or missing.prefixes or wanted.hashes:
-            read, known = await self._database.read(
-                _load, self._instance_id, frozenset(unknown), missing.prefixes, wanted.hashes
-            )
+            ask = self._database.look if len(unknown) + len(wanted.hashes) <= FEW else self._database.read
+            read, known = await ask(_load, self._instance_id, frozenset(unknown), missing.prefixes, wanted.hashes)
             fresh = {name: read.get(name) for name in unknown}
             self.remember(fresh)
             # What a prefix found may be staler than nothing in here: the cache changes with each commit of ours.

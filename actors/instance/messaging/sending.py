@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -181,7 +181,7 @@ class Sending:
                 return
             self._is_dirty = False  # news that comes while we read, or what waits, brings us back
             upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
-            items = await self._host.services.database.read(upcoming, self._host.id, room, self.queries.waits.chats)
+            items = await self._host.services.database.look(upcoming, self._host.id, room, self.queries.waits.chats)
             if not items:
                 return
             self._is_dirty = self._is_dirty or len(items) == room
@@ -279,8 +279,12 @@ class Sending:
     async def _resume(self) -> None:
         """Send what an earlier connection sealed, perhaps sent, and did not see acked: the same bytes."""
         self._has_resumed = True
-        self._launch(await self._host.services.database.read(outbox.sealed, self._host.id))
-        self._needs_resync = True
+        self._is_dirty = False  # news that comes while we read brings us back
+        owed = await self._host.services.database.look(_owed, self._host.id, self._host.services.unix_ms())
+        has_queued, has_sealed, self._needs_resync = owed
+        self._is_dirty = self._is_dirty or has_queued
+        if has_sealed:
+            self._launch(await self._host.services.database.read(outbox.sealed, self._host.id))
 
     async def _send_overdue(self, now: float) -> None:
         if self._first_overdue_at > now:
@@ -452,7 +456,7 @@ class Sending:
     async def _seal_resyncs(self) -> None:
         """Encrypt for devices that the server named, under the same id."""
         self._needs_resync = False
-        items = await self._host.services.database.read(outbox.resyncs, self._host.id)
+        items = await self._host.services.database.look(outbox.resyncs, self._host.id)
         await self._encrypt_again(items, only=True)
 
     async def _seal_anew(self) -> None:
@@ -471,7 +475,7 @@ class Sending:
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
         for item in items:
-            kept = await self._host.services.database.read(retained.get, self._host.id, item.wa_id)
+            kept = await self._host.services.database.look(retained.get, self._host.id, item.wa_id)
             plan = plans.ready.get(item.chat)
             if item.chat in absent or kept is None:
                 ops.append(self._give_up(item, only=only))
@@ -508,6 +512,16 @@ class Sending:
             self._needs_resync = True
         else:
             self._reseal.add(item.wa_id)
+
+
+def _owed(conn: Any, vault: Any, instance_id: str, now_ms: int) -> tuple[bool, bool, bool]:
+    """Whether there is anything to encrypt, to send as it is, and to encrypt for more devices."""
+    is_queued = bool(outbox.upcoming(conn, vault, instance_id, 1, now=now_ms))
+    return (
+        is_queued,
+        bool(outbox.sealed(conn, vault, instance_id, 1)),
+        bool(outbox.resyncs(conn, vault, instance_id, 1)),
+    )
 
 
 def _sealed_row(item: OutboxItem, draft: Draft, sealed: Sealed) -> SealedMessage:
