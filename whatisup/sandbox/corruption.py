@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
 from whatisup.e2ee.signal_pb2 import PreKeyWhisperMessage
 from whatisup.protocol.stanzas.message import Enc

@@ -10,8 +10,9 @@ Source: WhatsApp Web, as whatsmeow and Baileys rely on it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from whatisup.control import FaultName, Switch
 from whatisup.errors import RemoteProtocolError

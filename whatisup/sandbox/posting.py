@@ -6,7 +6,9 @@ Rule: a message is refused with a code, or accepted with its official time; ther
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from whatisup.control import FaultName, Switch
 from whatisup.jid import Jid
@@ -29,8 +31,7 @@ class Refusal(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(Struct, frozen=True):
     """A message on its way: who sent it, and in which form the two sides are addressed."""
 
     sender: Device
@@ -50,8 +51,7 @@ class Posting:
         return jid_of(self.account, as_lid=not self.as_lid)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """What the ack says: the official time, the server's hash where it is another list, a newsletter's own id."""
 
     t: int
@@ -59,8 +59,7 @@ class Accepted:
     server_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(Struct, frozen=True):
     """What of a message arrives where faults are at work; `tells_both_names` is about the sender."""
 
     encs: tuple[Enc, ...]

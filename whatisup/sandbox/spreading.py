@@ -11,8 +11,9 @@ sandbox's choice.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from whatisup.control import Switch
 from whatisup.jid import BROADCAST_SERVER, GROUP_SERVER, NEWSLETTER_SERVER

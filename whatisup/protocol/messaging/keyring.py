@@ -13,7 +13,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from whatisup.crypto import KeyPair, keypair_from_private
 from whatisup.e2ee import OwnIdentity, SenderKeyRecord, SessionRecord, SignalAddress
@@ -54,8 +57,7 @@ class KeyNotLoaded(LocalProtocolError):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What to read before a stanza: keys by name, all keys of a kind whose name starts so, and ciphertext hashes."""
 
     keys: frozenset[KeyName] = frozenset()
@@ -230,14 +232,18 @@ class Keyring:
         if not jid.is_pn:
             return jid if jid.is_lid else None
         user = self._lids.get(jid.user) or _text(self.get(LID, jid.user))
-        return Jid(user, HOSTED_LID_SERVER if jid.server == HOSTED_SERVER else LID_SERVER, jid.device) if user else None
+        if not user:
+            return None
+        return Jid(user, HOSTED_LID_SERVER if jid.server == HOSTED_SERVER else LID_SERVER, jid.device)
 
     def pn_of(self, jid: Jid) -> Jid | None:
         """Return the same user or device by phone number, where it is known. Raises `KeyNotLoaded`."""
         if not jid.is_lid:
             return jid if jid.is_pn else None
         user = self._pns.get(jid.user) or _text(self.get(PN, jid.user))
-        return Jid(user, HOSTED_SERVER if jid.server == HOSTED_LID_SERVER else PN_SERVER, jid.device) if user else None
+        if not user:
+            return None
+        return Jid(user, HOSTED_SERVER if jid.server == HOSTED_LID_SERVER else PN_SERVER, jid.device)
 
     def canonical(self, jid: Jid) -> Jid:
         """Return the name that keys and messages are kept under: the LID where it is known. Raises `KeyNotLoaded`."""
@@ -280,8 +286,8 @@ class Keyring:
         """
         lid, pn = self.lid_of(jid), self.pn_of(jid)
         if lid is None or pn is None:
-            return str(SignalAddress.of(jid))
-        old, new = str(SignalAddress.of(pn)), str(SignalAddress.of(lid))
+            return _address(jid)
+        old, new = _address(pn), _address(lid)
         self._move(SESSION, old, new)
         self._move(IDENTITY, old, new)
         if group is not None:
@@ -318,6 +324,8 @@ class Keyring:
                 self._changed.discard(name)
 
     def _is_complete(self, kind: str, name: str) -> bool:
+        if not self._complete:
+            return False
         return any(kind == loaded and name.startswith(prefix) for loaded, prefix in self._complete)
 
     def _read(self, key: KeyName) -> _Value:
@@ -329,7 +337,9 @@ class Keyring:
             raise KeyNotLoaded(key) from None
 
     def _write(self, key: KeyName, value: _Value) -> None:
-        held = self._values.get(key, None if self._is_complete(*key) else _ABSENT)
+        held = self._values.get(key, _ABSENT)
+        if held is _ABSENT and self._is_complete(*key):
+            held = None
         if held is value:
             return
         self._undo.append((key, held, key in self._changed))
@@ -346,7 +356,14 @@ class Keyring:
         self._write((kind, old), None)
 
 
+# An instance writes to the same few devices again and again, and each address is asked for several times a message.
+_CACHED_ADDRESSES: Final = 2048
 _ADDRESSED: Final = frozenset({SESSION, IDENTITY, SENDER_KEY})
+
+
+@lru_cache(_CACHED_ADDRESSES)
+def _address(jid: Jid) -> str:
+    return str(SignalAddress.of(jid))
 
 
 def sender_key_name(group: Jid, address: str) -> str:
@@ -366,7 +383,7 @@ def phone_of(device: Jid) -> Jid:
 
 def device_keys(jid: Jid, group: Jid | None = None) -> frozenset[KeyName]:
     """Return the names of what is kept for a device under this address; with `group`, its sender key there too."""
-    address = str(SignalAddress.of(jid))
+    address = _address(jid)
     keys = {(SESSION, address), (IDENTITY, address)}
     if group is not None:
         keys.add((SENDER_KEY, sender_key_name(group, address)))
@@ -392,7 +409,7 @@ def wanted_for_device(
         return Wanted(device_keys(jid, group) | {(LID if jid.is_pn else PN, jid.user)})
     pn, lid = (jid, other) if jid.is_pn else (other, jid)
     named = frozenset() if own.is_own(jid) else pair_keys(pn, lid)
-    return Wanted(device_keys(pn, group) | device_keys(lid, group) | named)
+    return Wanted(device_keys(pn, group).union(device_keys(lid, group), named))
 
 
 def _other_own(jid: Jid, own: Own) -> Jid | None:

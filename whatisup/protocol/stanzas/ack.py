@@ -8,8 +8,9 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it; `type` and `from` on messa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import Jid
@@ -22,8 +23,7 @@ _COPIED: Final = ("participant", "recipient", "type")
 _SERVER_COPIED: Final = {"message": (), "receipt": ("type", "participant"), "call": ("type",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """Stanza `stanza_id` of class `ack_class`, exchanged with `peer`, has arrived; `error` where it was refused."""
 
     stanza_id: str
@@ -32,8 +32,7 @@ class Ack:
     error: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageAck:
+class MessageAck(Struct, frozen=True):
     """The server has message `id` for `chat` since `unix_t`, or refuses it with `error`.
 
     `phash` is the server's hash of the devices the message should have been for, where ours differs.

@@ -6,9 +6,9 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from whatisup.crypto import Secret
 from whatisup.errors import RemoteProtocolError
 from whatisup.protocol.stanzas.iq import Attrs
 from whatisup.wire import Node
@@ -25,15 +25,14 @@ MAX_COUNT: Final = 2**31 - 1
 ENC_VERSION: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Enc:
+class Enc(Secret, frozen=True):
     """One ciphertext: `kind` is pkmsg, msg, skmsg or msmsg, `count` what a retry answer counts.
 
     `hide`: show nothing where decryption fails. `version` is 2; 3 is Messenger's, unpadded and not supported.
     """
 
     kind: str
-    ciphertext: bytes = field(repr=False)
+    ciphertext: bytes
     count: int = 0
     mediatype: str | None = None
     hide: bool = False

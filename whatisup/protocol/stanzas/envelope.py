@@ -8,10 +8,12 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it; whatsmeow's way where they
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from msgspec import Struct
+
+from whatisup.crypto import Secret
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import (
     BOT_SERVER,
@@ -56,8 +58,7 @@ class ChatKind(Enum):
 _LIST_KINDS: Final = {GROUP_SERVER: ChatKind.GROUP, BROADCAST_SERVER: ChatKind.BROADCAST}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Secret, frozen=True, kw_only=True):
     """What a delivered message says in the clear.
 
     `chat`: without device, hosted forms read as the plain ones. `sender`: the author's device as written. `source`:
@@ -84,9 +85,9 @@ class Envelope:
     edit: str | None
     category: str | None
     encs: tuple[Enc, ...]
-    plaintext: bytes | None = field(repr=False)
+    plaintext: bytes | None
     unavailable: str | None
-    device_identity: bytes | None = field(repr=False)
+    device_identity: bytes | None
     addressing_mode: str | None
     pairs: tuple[tuple[Jid, Jid], ...]
     meta: Mapping[str, str]
@@ -146,8 +147,7 @@ def parse_envelope(node: Node, *, own_pn: Jid, own_lid: Jid | None) -> Envelope:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
+class _Own(Struct, frozen=True):
     """Our account's two names, without device."""
 
     pn: Jid
@@ -166,8 +166,7 @@ class _Own:
         return None if other is None else _same_device(other, jid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Addresses:
+class _Addresses(Struct, frozen=True, kw_only=True):
     """Who wrote what to whom, as far as the attributes tell."""
 
     source: Jid

@@ -11,9 +11,12 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it; the order of children as w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
 
+from msgspec import field
+from msgspec.structs import replace
+
+from whatisup.crypto import Secret
 from whatisup.errors import RemoteProtocolError
 from whatisup.jid import Jid
 from whatisup.protocol.stanzas.enc import MAX_ENCS, Enc, content_of, enc_node, parse_enc, parse_encs, parse_meta
@@ -47,8 +50,7 @@ _NODE_SIZE: Final = 250
 _ATTR_SIZE: Final = 150
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Secret, frozen=True, kw_only=True):
     """A message as its sender writes it; the server reads it back from the stanza.
 
     Pairwise ciphertexts by device are `participants`; `direct` is a group's, a peer message's or a retry answer's.
@@ -62,11 +64,11 @@ class Outgoing:
     peer_recipient_pn: Jid | None = None
     participants: tuple[tuple[Jid, Enc], ...] = ()
     direct: Enc | None = None
-    device_identity: bytes | None = field(default=None, repr=False)
+    device_identity: bytes | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
-    reporting: bytes | None = field(default=None, repr=False)
-    tctoken: bytes | None = field(default=None, repr=False)
-    cstoken: bytes | None = field(default=None, repr=False)
+    reporting: bytes | None = None
+    tctoken: bytes | None = None
+    cstoken: bytes | None = None
     phash: str | None = None
     category: str | None = None
     push_priority: str | None = None
@@ -75,7 +77,7 @@ class Outgoing:
     participant: Jid | None = None
     unix_t: int | None = None
     device_fanout: bool | None = None
-    plaintext: bytes | None = field(default=None, repr=False)
+    plaintext: bytes | None = None
     biz: Node | None = None
 
 

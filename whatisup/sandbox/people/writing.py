@@ -8,10 +8,11 @@ Source: WhatsApp Web, as whatsmeow does it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from whatisup.errors import E2eeError, LocalProtocolError, RemoteProtocolError
 from whatisup.jid import GROUP_SERVER, Jid

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +132,7 @@ def test_every_kind_of_chat_is_answered() -> None:
     ("remembered", "counted", "expected"), [(0, 0, 1), (1, 0, 2), (0, 1, 2), (3, 1, 4), (4, 0, 5), (5, 0, None)]
 )
 def test_retries_are_counted_by_both_memories(remembered: int, counted: int, expected: int | None) -> None:
-    received = dataclasses.replace(FROM_ANN, encs=(Enc("msg", b"x", count=counted),))
+    received = msgspec.structs.replace(FROM_ANN, encs=(Enc("msg", b"x", count=counted),))
     opened = Opened(received, Verdict.FAILED, failure=Failure("bad_mac", 7), wants_retry=True)
     assert retry_count(opened, remembered) == expected
     assert retry_count(dataclasses.replace(opened, wants_retry=False), remembered) is None

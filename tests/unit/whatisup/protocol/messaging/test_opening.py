@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from tests.unit.whatisup.protocol.messaging.parties import (
@@ -45,7 +46,7 @@ def corrupted(enc: Enc) -> Enc:
     """The same ciphertext with a wrong MAC (of the inner message, in a pkmsg)."""
     changed = bytearray(enc.ciphertext)
     changed[len(changed) // 2] ^= 1
-    return dataclasses.replace(enc, ciphertext=bytes(changed))
+    return msgspec.structs.replace(enc, ciphertext=bytes(changed))
 
 
 def test_text_is_read_by_every_device_and_own_copies_come_from_me() -> None:
