@@ -6,21 +6,24 @@ What is not committed was never claimed, so an error before the effect leaves th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import msgpack
-from sqlalchemy import Connection, Row, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from whatisup.crypto import constant_time_equal
 from whatisup.errors import StoreError
 from whatisup.store import datakeys
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import Mode
 from whatisup.store.tables import idempotency
 from whatisup.store.transaction import Tx
-from whatisup.store.upsert import once, upsert
-from whatisup.store.vault import Vault
+from whatisup.store.upsert import upsert
+from whatisup.store.vault import DataKey, Vault
+
+T = TypeVar("T")
 
 LIFETIME_MS: Final = 24 * 3600 * 1000
 
@@ -73,41 +76,59 @@ Claim: TypeAlias = Fresh | Replay | InProgress | Mismatch
 
 _COLUMNS: Final = ("body_hmac", "data_key_id", "reply", "created_at", "expires_at")
 _IS: Final = and_(*(idempotency.c[column.name] == bindparam(f"is_{column.name}") for column in idempotency.primary_key))
-_LOOK: Final = select(idempotency).where(_IS, idempotency.c.expires_at > bindparam("now"))
-_COMPLETE: Final = (
+_LOOK: Final = Prepared(select(idempotency).where(_IS, idempotency.c.expires_at > bindparam("now")))
+_COMPLETE: Final = Prepared(
     update(idempotency).where(_IS).values(data_key_id=bindparam("new_key_id"), reply=bindparam("new_reply"))
 )
-_RELEASE: Final = delete(idempotency).where(_IS, idempotency.c.reply.is_(None))
-
-
-_claiming: Final = once(
+_RELEASE: Final = Prepared(delete(idempotency).where(_IS, idempotency.c.reply.is_(None)))
+_CLAIM: Final = Prepared(
     lambda dialect: upsert(
         dialect, idempotency, update=_COLUMNS, where=idempotency.c.expires_at <= bindparam("now")
     ).returning(idempotency.c.key)
 )
 """Takes a key that is free or expired."""
+_ANSWER: Final = Prepared(lambda dialect: upsert(dialect, idempotency, update=_COLUMNS))
+"""Takes a key together with its answer."""
 
 
 def claim(tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int) -> Claim:
     """Claim a key, or say what it already stands for. An expired claim counts as none."""
-    row = {
-        **scope.row(key),
-        "body_hmac": body_hmac,
-        "data_key_id": None,
-        "reply": None,
-        "created_at": now,
-        "expires_at": now + LIFETIME_MS,
-    }
-    if tx.conn.execute(_claiming(tx.conn), {**row, "now": now}).one_or_none() is not None:
+    if _CLAIM.rows(tx.conn, **_row(scope, key, body_hmac, now), data_key_id=None, reply=None, now=now):
         return Fresh()
     return look(tx.conn, tx.vault, scope, key, body_hmac, now) or Fresh()
+
+
+def once(
+    tx: Tx, scope: Scope, key: str, body_hmac: bytes, now: int, act: Callable[[], tuple[T, int, bytes]]
+) -> T | Replay | InProgress | Mismatch:
+    """Let `act` write what a request asks for, and keep its answer; or say what the key stands for already.
+
+    `act` gives what to return, and the answer's status and body. One statement less than `claim` and `complete`, which
+    are for effects that end in another transaction; writers take turns, so nobody takes the key meanwhile.
+    """
+    found = look(tx.conn, tx.vault, scope, key, body_hmac, now)
+    if found is not None:
+        return found
+    value, status, body = act()
+    data_key = datakeys.of_owner(tx.conn, tx.vault, scope.customer_id)
+    reply = _sealed(tx, data_key, scope, key, (status, body, {}))
+    _ANSWER.run(tx.conn, **_row(scope, key, body_hmac, now), data_key_id=data_key.id, reply=reply)
+    return value
+
+
+def _row(scope: Scope, key: str, body_hmac: bytes, now: int) -> dict[str, Any]:
+    return {**scope.row(key), "body_hmac": body_hmac, "created_at": now, "expires_at": now + LIFETIME_MS}
+
+
+def _sealed(tx: Tx, key: DataKey, scope: Scope, name: str, answer: tuple[int, bytes, dict[str, str]]) -> bytes:
+    return tx.vault.seal(key, "idempotency", "reply", _place(scope, name), msgpack.encode(answer))
 
 
 def look(
     conn: Connection, vault: Vault, scope: Scope, key: str, body_hmac: bytes, now: int
 ) -> Replay | InProgress | Mismatch | None:
     """What a key stands for by now, without claiming it; None if it is free."""
-    row = conn.execute(_LOOK, {**_named(scope, key), "now": now}).one_or_none()
+    row = _LOOK.one_or_none(conn, **_named(scope, key), now=now)
     if row is None:
         return None
     if not constant_time_equal(row.body_hmac, body_hmac):
@@ -125,7 +146,7 @@ def _place(scope: Scope, key: str) -> tuple[str, ...]:
     return (scope.mode.value, scope.method, scope.path, key)
 
 
-def _open(conn: Connection, vault: Vault, scope: Scope, row: Row[Any]) -> Replay:
+def _open(conn: Connection, vault: Vault, scope: Scope, row: Row) -> Replay:
     data_key = datakeys.of_row(conn, vault, row.data_key_id, scope.customer_id)
     plain = vault.open(data_key, "idempotency", "reply", _place(scope, row.key), row.reply)
     status, body, headers = msgpack.decode(plain, type=tuple[int, bytes, dict[str, str]])
@@ -141,16 +162,14 @@ def complete(
         StoreError: the claim is not there, so the answer has nowhere to stand.
     """
     data_key = datakeys.of_owner(tx.conn, tx.vault, scope.customer_id)
-    plain = msgpack.encode((status, body, dict(headers or {})))
-    reply = tx.vault.seal(data_key, "idempotency", "reply", _place(scope, key), plain)
-    answer = {**_named(scope, key), "new_key_id": data_key.id, "new_reply": reply}
-    if tx.conn.execute(_COMPLETE, answer).rowcount != 1:
+    reply = _sealed(tx, data_key, scope, key, (status, body, dict(headers or {})))
+    if _COMPLETE.run(tx.conn, **_named(scope, key), new_key_id=data_key.id, new_reply=reply) != 1:
         raise StoreError("an idempotent request ended without its claim")
 
 
 def release(tx: Tx, scope: Scope, key: str) -> None:
     """Free a key whose request failed before it had an effect; an answered one stays."""
-    tx.conn.execute(_RELEASE, _named(scope, key))
+    _RELEASE.run(tx.conn, **_named(scope, key))
 
 
 def release_unfinished(tx: Tx) -> int:

@@ -8,21 +8,40 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from whatisup.errors import BadCursor
 from whatisup.store import retained
-from whatisup.store.accept import accept
+from whatisup.store.accept import Sender, accept, sender_of
 from whatisup.store.cursor import decode_cursor, encode_cursor
 from whatisup.store.handlers.progress import HELD
 from whatisup.store.message_records import Direction, Message, Moment, TargetMessage, Unread
 from whatisup.store.message_rows import body_of, message_of, original_of
 from whatisup.store.names import names_of
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import Mode
 from whatisup.store.tables import message_history, messages
 from whatisup.store.vault import Vault
 
-__all__ = ["accept", "by_wa_id", "find_target", "get", "history", "page", "unread", "unread_pending"]
+__all__ = [
+    "Sender",
+    "accept",
+    "by_wa_id",
+    "find_target",
+    "get",
+    "history",
+    "page",
+    "sender_of",
+    "unread",
+    "unread_pending",
+]
+
+_ONE: Final = Prepared(select(messages).where(messages.c.id == bindparam("message")))
+_HISTORY: Final = Prepared(
+    select(message_history.c.kind, message_history.c.participant, message_history.c.at).where(
+        message_history.c.message_id == bindparam("message")
+    )
+)
 
 # Receipts carry whole seconds: of two steps in one second, this one came first.
 _STEPS: Final = ("sent", "delivered", "read", "played")
@@ -38,17 +57,14 @@ def get(
     instance_id: str | None = None,
 ) -> Message | None:
     """One message (`msg_…`), or None if there is none or it is somebody else's."""
-    query = select(messages).where(
-        messages.c.id == message_id, messages.c.customer_id == customer_id, messages.c.mode == mode.value
-    )
-    if instance_id is not None:
-        query = query.where(messages.c.instance_id == instance_id)
-    row = conn.execute(query).one_or_none()
-    return None if row is None else _opened(conn, vault, row)
+    row = _ONE.one_or_none(conn, message=message_id)
+    if row is None or (row.customer_id, row.mode) != (customer_id, mode.value):
+        return None
+    return _opened(conn, vault, row) if instance_id in (None, row.instance_id) else None
 
 
-def _opened(conn: Connection, vault: Vault, row: Row[Any]) -> Message:
-    return message_of(dict(row._mapping), body_of(conn, vault, row))
+def _opened(conn: Connection, vault: Vault, row: Row) -> Message:
+    return message_of(row, body_of(conn, vault, row))
 
 
 def by_wa_id(conn: Connection, vault: Vault, instance_id: str, wa_id: str, chat: str | None = None) -> list[Message]:
@@ -122,8 +138,7 @@ def _place(cursor: str) -> tuple[int, int]:
 
 def history(conn: Connection, _vault: Vault | None, message_id: str) -> list[Moment]:
     """The steps of one message's delivery, in order of time."""
-    query = select(message_history.c.kind, message_history.c.participant, message_history.c.at)
-    rows = conn.execute(query.where(message_history.c.message_id == message_id))
+    rows = _HISTORY.rows(conn, message=message_id)
     moments = [Moment(*row) for row in rows if not row.kind.startswith(HELD)]
     return sorted(moments, key=lambda one: (one.at, _step(one.kind), one.participant))
 
@@ -175,18 +190,28 @@ _UNREAD = select(
 ).where(messages.c.status == "undecryptable")
 
 
+_UNREAD_OF: Final = Prepared(
+    _UNREAD.where(
+        messages.c.instance_id == bindparam("instance"), messages.c.wa_id.in_(bindparam("wa_ids", expanding=True))
+    )
+)
+_PENDING: Final = Prepared(
+    _UNREAD.where(messages.c.instance_id == bindparam("instance"), messages.c.retry_state == "pending")
+    .order_by(messages.c.position)
+    .limit(bindparam("most"))
+)
+
+
 def unread(
     conn: Connection, _vault: Vault | None, instance_id: str, wa_ids: Collection[str]
 ) -> dict[tuple[str, str, str], Unread]:
     """Undecryptable messages under these WhatsApp ids, by (chat, author, wa_id)."""
     if not wa_ids:
         return {}
-    query = _UNREAD.where(messages.c.instance_id == instance_id, messages.c.wa_id.in_(wa_ids))
-    found = [Unread(*row) for row in conn.execute(query)]
+    found = [Unread(*row) for row in _UNREAD_OF.rows(conn, instance=instance_id, wa_ids=wa_ids)]
     return {(one.chat, one.author, one.wa_id): one for one in found}
 
 
 def unread_pending(conn: Connection, _vault: Vault | None, instance_id: str, limit: int = 100) -> list[Unread]:
     """Undecryptable messages whose retries have not ended, oldest first."""
-    query = _UNREAD.where(messages.c.instance_id == instance_id, messages.c.retry_state == "pending")
-    return [Unread(*row) for row in conn.execute(query.order_by(messages.c.position).limit(limit))]
+    return [Unread(*row) for row in _PENDING.rows(conn, instance=instance_id, most=limit)]

@@ -73,7 +73,7 @@ def learned(conn: Connection, vault: Vault, instance_id: str, jid: str) -> str |
 
 
 def kept_under(jid: str) -> tuple[str, str]:
-    """Kind and name of the auth state in which the other name of a JID is kept; for what has none, nothing that is."""
+    """Kind and name of the auth state in which the other name of a JID is kept; the kind is "" for what has none."""
     user, _, server = jid.rpartition("@")
     return _KINDS.get(server, ""), user
 
