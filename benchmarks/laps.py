@@ -15,20 +15,22 @@ import trio
 
 from actors.sandbox import SandboxClient
 from benchmarks.live import Live, Options
+from benchmarks.npm import Unavailable
 from benchmarks.processes import Sandbox
 from benchmarks.scenarios.connect import connect
 from benchmarks.scenarios.flow import inbound, outbound
 from benchmarks.scenarios.resume import resume
 from benchmarks.scenarios.storm import storm
+from benchmarks.subjects.baileys import Baileys
 from benchmarks.subjects.subject import Subject
 from benchmarks.subjects.whatisup import WhatIsUp
 
-__all__ = ["ORDER", "SCENARIOS", "SUBJECTS", "Live", "Options", "lap"]
+__all__ = ["ORDER", "SCENARIOS", "SUBJECTS", "Live", "Options", "Unavailable", "lap"]
 
 Figures: TypeAlias = Mapping[str, float]
 Scenario: TypeAlias = Callable[[Live], Awaitable[Figures]]
 
-SUBJECTS: Mapping[str, Callable[[Path], Subject]] = {"whatisup": WhatIsUp}
+SUBJECTS: Mapping[str, Callable[[Path], Subject]] = {"whatisup": WhatIsUp, "baileys": Baileys}
 ORDER = ("connect", "inbound", "outbound", "api", "webhook", "soak", "resume", "storm")
 SCENARIOS: Mapping[str, Scenario] = {
     "connect": connect,

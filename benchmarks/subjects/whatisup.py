@@ -34,6 +34,7 @@ UNLIMITED: Mapping[str, str] = {
 }
 LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
 """So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
+_ROOT = str(Path(__file__).resolve().parents[2])
 LINES = 8
 """How many requests the customer of a single instance has under way at once, when it goes flat out."""
 QR_TRIES = 3
@@ -85,7 +86,7 @@ class WhatIsUp:
         """See `Subject`."""
         if self._gateway is None:
             self._gateway = gateway_for(self.folder, ready)
-            self._gateway.settings = {**self._gateway.settings, **UNLIMITED, **LOOPBACK}
+            self._gateway.settings = {**self._gateway.settings, **UNLIMITED, **LOOPBACK, "PYTHONPATH": _ROOT}
             self._gateway.command = ("-m", "benchmarks.watched", "serve")
         await self._gateway.start()
         await self._gateway.wait_ready()
@@ -115,9 +116,9 @@ class WhatIsUp:
         row = await self.api.call("POST", "/v1/instances", {"name": "bench"})
         answers: list[str] = []
         while len(answers) < QR_TRIES:
-            reply = await self.api.ask("GET", f"/v1/instances/{row['id']}/qr", accept="text/plain")
+            reply = await self.api.ask("GET", f"/v1/instances/{row['id']}/qr")
             if reply.status == 200:
-                return str(row["id"]), reply.text
+                return str(row["id"]), str(reply.json()["code"])
             answers.append(f"{reply.status} {reply.text[:200]}")
         raise RuntimeError(f"no QR for {row['id']}: {answers}")
 
