@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from whatisup.errors import StoreError
 from whatisup.store import datakeys
+from whatisup.store.prepared import Prepared
 from whatisup.store.records import Event, Mode
 from whatisup.store.tables import data_keys, events, instances
 from whatisup.store.transaction import Tx, event_row
@@ -21,7 +22,7 @@ from whatisup.store.vault import DataKey
 
 _own = data_keys.alias("own")
 _theirs = data_keys.alias("theirs")
-_TARGETS = (
+_TARGETS = Prepared(
     select(
         instances.c.id,
         instances.c.customer_id,
@@ -40,7 +41,8 @@ _TARGETS = (
     )
     .where(instances.c.id.in_(bindparam("ids", expanding=True)))
 )
-_SET_SEQ = update(instances).where(instances.c.id == bindparam("instance")).values(last_seq=bindparam("seq_"))
+_SET_SEQ = Prepared(update(instances).where(instances.c.id == bindparam("instance")).values(last_seq=bindparam("seq_")))
+_ADD_EVENTS = Prepared(insert(events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,7 @@ Handler: TypeAlias = Callable[[Tx, Work], None]
 
 def load(conn: Connection, ids: Collection[str]) -> dict[str, Target]:
     """Instances by id, without their keys; one statement."""
-    return {
-        row.id: Target(row[0], row[1], Mode(row[2]), *row[3:]) for row in conn.execute(_TARGETS, {"ids": list(ids)})
-    }
+    return {row[0]: Target(row[0], row[1], Mode(row[2]), *row[3:]) for row in _TARGETS.rows(conn, ids=ids)}
 
 
 def fetch_keys(tx: Tx, sealing: Sequence[Target], telling: Sequence[Target]) -> None:
@@ -164,5 +164,5 @@ def write_told(tx: Tx, targets: Iterable[Target]) -> None:
         target.told.clear()
         sequences.append({"instance": target.id, "seq_": target.last_seq})
     if rows:
-        tx.conn.execute(insert(events), rows)
-        tx.conn.execute(_SET_SEQ, sequences)
+        _ADD_EVENTS.many(tx.conn, rows)
+        _SET_SEQ.many(tx.conn, sequences)
