@@ -43,14 +43,14 @@ async def arrivals(live: Live, since: int) -> list[Passage]:
 
     Sent is when the server had taken it from the contact's phone, encrypted: what the phone does before is not ours.
     """
-    sent_at = {row.id: row.acked_at for row in await _logs(live, live.people.sent) if row.acked_at is not None}
+    sent_at = {row.id: row.acked_at for row in await logs(live, live.people.sent) if row.acked_at is not None}
     found = await live.subject.arrivals(since)
     return [Passage(one.instance_id, sent_at[one.wa_id], one.at_ms) for one in found if one.wa_id in sent_at]
 
 
 async def deliveries(live: Live, posted: Posted) -> list[Passage]:
     """What was posted, each from its request until the contact's phone has decrypted the message."""
-    read_at = {row.id: row.at for row in await _logs(live, live.people.received) if row.verdict == "read"}
+    read_at = {row.id: row.at for row in await logs(live, live.people.received) if row.verdict == "read"}
     begun = posted.begun_at.items()
     return [Passage(owner, at, read_at[wa_id]) for wa_id, (owner, at) in begun if wa_id in read_at]
 
@@ -66,7 +66,7 @@ def lags(gateway: WhatIsUp, since: int, notes: Iterable[tuple[str, float]]) -> l
     return [at - committed for committed, at in found if committed is not None]
 
 
-async def _logs(live: Live, ask: Callable[..., Awaitable[list[Row]]]) -> list[Row]:
+async def logs(live: Live, ask: Callable[..., Awaitable[list[Row]]]) -> list[Row]:
     """One log of all contacts' phones."""
     found: list[Row] = []
     places = trio.CapacityLimiter(_ASKED_AT_ONCE)
