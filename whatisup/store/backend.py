@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from whatisup.errors import StoreError, StoreUnavailable
+
+LOOP_S: Final = 0.025
+"""How long statements may keep the loop; what takes longer is undone and done again in a thread."""
 
 
 class Failure(Enum):
@@ -38,6 +41,37 @@ class Backend(Protocol):
     @property
     def reader(self) -> Engine:
         """A few connections that cannot write."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a few statements take less time than it takes to hand them to a thread."""
+
+    def begin(self, *, wait: bool = True) -> Connection:
+        """Begin a transaction that writes; end it with `commit`, or with `rollback`, also when `commit` has failed.
+
+        Without `wait`, which only a local database knows, no statement lasts long: another writer is an error, and so
+        is a statement that takes more than `LOOP_S`.
+
+        Raises:
+            DBAPIError: it cannot be begun.
+        """
+
+    def commit(self, connection: Connection) -> None:
+        """Commit, and let go of the connection.
+
+        Raises:
+            DBAPIError: what became of the transaction is not known; `rollback` comes next.
+        """
+
+    def rollback(self, connection: Connection) -> None:
+        """Undo what was begun, and let go of the connection; what cannot be undone undoes itself."""
+
+    def glance(self) -> AbstractContextManager[Connection]:
+        """A transaction of a local database for reading a few rows at once; nobody else may be reading in one.
+
+        Raises:
+            DBAPIError: it would have to wait.
+        """
 
     def peek(self) -> AbstractContextManager[Connection | None]:
         """Look at the database without changing anything; None when there is none yet."""

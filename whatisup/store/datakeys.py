@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from whatisup.errors import SealBroken, StoreError
+from whatisup.store.prepared import Prepared
 from whatisup.store.tables import canary, data_keys
 from whatisup.store.vault import DataKey, Vault, Wrapped
 
-_BY_ID = select(data_keys).where(data_keys.c.id.in_(bindparam("ids", expanding=True)))
-_BY_OWNER = select(data_keys).where(data_keys.c.owner == bindparam("owner"))
+_BY_ID = Prepared(select(data_keys).where(data_keys.c.id.in_(bindparam("ids", expanding=True))))
+_BY_OWNER = Prepared(select(data_keys).where(data_keys.c.owner == bindparam("owner")))
 
 
 def create(connection: Connection, vault: Vault, owner: str, now: int) -> DataKey:
@@ -28,7 +29,7 @@ def create(connection: Connection, vault: Vault, owner: str, now: int) -> DataKe
 
 def ensure(connection: Connection, vault: Vault, owner: str, now: int) -> None:
     """Make the data key of an owner that has none yet."""
-    if connection.execute(_BY_OWNER, {"owner": owner}).one_or_none() is None:
+    if _BY_OWNER.one_or_none(connection, owner=owner) is None:
         create(connection, vault, owner, now)
 
 
@@ -37,7 +38,7 @@ def fetch(connection: Connection, vault: Vault, ids: Collection[int]) -> dict[in
     found = {key_id: key for key_id in ids if (key := vault.cached(key_id)) is not None}
     wanted = [key_id for key_id in ids if key_id not in found]
     if wanted:
-        for row in connection.execute(_BY_ID, {"ids": wanted}):
+        for row in _BY_ID.rows(connection, ids=wanted):
             found[row.id] = vault.unwrap(_wrapped(row))
     return found
 
@@ -60,7 +61,7 @@ def of_owner(connection: Connection, vault: Vault, owner: str) -> DataKey:
     Raises:
         StoreError: it has none.
     """
-    row = connection.execute(_BY_OWNER, {"owner": owner}).one_or_none()
+    row = _BY_OWNER.one_or_none(connection, owner=owner)
     if row is None:
         raise StoreError(f"{owner} has no data key")
     return vault.cached(row.id) or vault.unwrap(_wrapped(row))
@@ -93,5 +94,5 @@ def rewrap_all(connection: Connection, vault: Vault) -> int:
     return len(fresh)
 
 
-def _wrapped(row: Row[Any]) -> Wrapped:
+def _wrapped(row: Any) -> Wrapped:
     return Wrapped(row.id, row.owner, row.kek_id, row.wrapped)

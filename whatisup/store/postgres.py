@@ -54,6 +54,41 @@ class PostgresBackend:
         self.writer = connect_engine(server, _SESSION, pool_size=1)
         self.reader = connect_engine(server, (*_SESSION, "SET default_transaction_read_only = on"), pool_size=readers)
 
+    @property
+    def is_local(self) -> bool:
+        """Statements cross a socket: they are for threads."""
+        return False
+
+    def begin(self, *, wait: bool = True) -> Connection:
+        """Begin a transaction that writes; it always waits."""
+        connection = self.writer.connect()
+        try:
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def commit(self, connection: Connection) -> None:
+        """Commit, and give the connection back."""
+        connection.commit()
+        connection.close()
+
+    def rollback(self, connection: Connection) -> None:
+        """Undo, and give the connection back; one that is broken has undone everything already."""
+        try:
+            connection.rollback()
+        except DBAPIError:
+            connection.invalidate()
+        finally:
+            connection.close()
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A transaction for reading."""
+        with self.reader.connect() as connection, connection.begin():
+            yield connection
+
     @contextmanager
     def peek(self) -> Iterator[Connection | None]:
         """Look without changing anything."""

@@ -305,6 +305,19 @@ def _driver(conn: Connection, sql: str, values: Any, *, is_many: bool) -> Any:
     return conn.connection.dbapi_connection
 
 
+def execute_plain(conn: Connection, sql: str) -> None:
+    """Execute a statement without parameters and without rows.
+
+    Raises:
+        DBAPIError: as SQLAlchemy would raise it.
+    """
+    driver = _driver(conn, sql, (), is_many=False)
+    try:
+        driver.execute(sql)
+    except Exception as error:
+        reraise(conn, error, sql)
+
+
 def _fetch(conn: Connection, plan: _Plan, cursor: Any) -> list[Any]:
     try:
         return cast("list[Any]", cursor.fetchall())

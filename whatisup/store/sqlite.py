@@ -11,6 +11,7 @@ commit before DDL; ours begin with BEGIN IMMEDIATE, so a writer never finds out 
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -25,8 +26,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from whatisup.errors import StoreError
-from whatisup.store.backend import Failure, translating
+from whatisup.store.backend import LOOP_S, Failure, translating
 from whatisup.store.location import SqliteFile
+from whatisup.store.prepared import reraise
 
 MIN_VERSION: Final = (3, 35, 0)
 """The first with RETURNING."""
@@ -38,6 +40,8 @@ READ_TIMEOUT_S: Final = 10.0
 """How long a read may take; nobody waits for one much longer, and it would keep its connection from others."""
 _LOOK_EVERY: Final = 100_000
 """How many of SQLite's instructions go by between two looks at the clock: some milliseconds."""
+_LOOK_SOON: Final = 10_000
+"""The same where the loop waits: a fraction of a millisecond."""
 
 CHECKPOINT_BYTES: Final = 4 << 20
 MAX_LOG_BYTES: Final = 64 << 20
@@ -87,15 +91,66 @@ class SqliteBackend:
         self._truncate_wanted = _size(self._log) > 0
         self._chores = Lock()
         self._chores_connection: sqlite3.Connection | None = None
-        self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1)
-        self.reader = self._engine("BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers)
+        # The writer's one connection is kept; a second one is opened, for a while, for who looks at the engine itself.
+        self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1, max_overflow=1)
+        self.reader = self._engine("BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers + 1, max_overflow=0)
         _bound(self.reader)
+        self._kept: _Kept | None = None
+        self._glancing: _Kept | None = None
 
-    def _engine(self, begin: str, *pragmas: str, pool_size: int) -> Engine:
+    def _engine(self, begin: str, *pragmas: str, **options: int) -> Engine:
         def connect() -> sqlite3.Connection:
             return _connect(self._path, *_PRAGMAS, *pragmas)
 
-        return _engine(connect, begin, QueuePool, pool_size=pool_size, max_overflow=0)
+        return _engine(connect, begin, QueuePool, **options)
+
+    @property
+    def is_local(self) -> bool:
+        """A statement is a function call here; only a commit waits for the disk."""
+        return True
+
+    def begin(self, *, wait: bool = True) -> Connection:
+        """Begin a transaction on the connection that is kept for writing."""
+        kept = self._kept
+        if kept is None:
+            kept = self._kept = _Kept(self.writer)
+        kept.wait_for(BUSY_TIMEOUT_MS if wait else 0)
+        kept.until = math.inf if wait else time.monotonic() + LOOP_S
+        kept.run("BEGIN IMMEDIATE")
+        return kept.connection
+
+    def commit(self, connection: Connection) -> None:
+        """Commit: the one statement that waits for the disk."""
+        self._of(connection).run("COMMIT")
+
+    def rollback(self, connection: Connection) -> None:
+        """Undo what SQLite has not undone by itself."""
+        kept = self._of(connection)
+        kept.until = math.inf
+        if not kept.undo():
+            self._kept = None
+
+    def _of(self, connection: Connection) -> _Kept:
+        if self._kept is None or self._kept.connection is not connection:
+            raise StoreError("this is not the connection that a transaction was begun on")
+        return self._kept
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A transaction on the connection that is kept for reading at once."""
+        kept = self._glancing
+        if kept is None:
+            kept = self._glancing = _Kept(self.reader)
+            kept.wait_for(0)
+        kept.until = time.monotonic() + LOOP_S
+        kept.run("BEGIN")
+        try:
+            yield kept.connection
+            kept.run("COMMIT")
+        except BaseException:
+            if not kept.undo():
+                self._glancing = None
+            raise
 
     @contextmanager
     def peek(self) -> Iterator[Connection | None]:
@@ -170,6 +225,8 @@ class SqliteBackend:
         return not is_busy
 
     def _tell_writer(self, pragma: str) -> tuple[int, ...]:
+        if self._kept is not None:
+            return self._kept.tell(pragma)
         with self.writer.connect() as connection:
             driver = connection.connection.driver_connection
             return driver.execute(f"PRAGMA {pragma}").fetchone() or ()  # type: ignore[union-attr] # it is open
@@ -192,8 +249,66 @@ class SqliteBackend:
         with self._chores:
             if self._chores_connection is not None:
                 self._chores_connection.close()
+        for kept in (self._kept, self._glancing):
+            if kept is not None:
+                kept.connection.close()
+        self._kept = self._glancing = None
         self.reader.dispose()
         self.writer.dispose()
+
+
+class _Kept:
+    """A connection that is not given back: what a checkout and SQLAlchemy's own begin cost is paid once.
+
+    For SQLAlchemy it is in one transaction all its life; the driver is told of the real ones. `until` is when a
+    statement is interrupted, by the monotonic clock.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.until = math.inf
+        self._timeout_ms = BUSY_TIMEOUT_MS
+        self.connection = engine.connect()
+        try:
+            self.connection.begin()
+            driver: sqlite3.Connection = self.connection.connection.driver_connection  # type: ignore[assignment] # it is open
+            driver.execute("ROLLBACK")
+            driver.set_progress_handler(lambda: time.monotonic() > self.until, _LOOK_SOON)
+        except BaseException:
+            self.connection.close()
+            raise
+        self._driver = driver
+
+    def run(self, statement: str) -> None:
+        """Execute without SQLAlchemy.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would raise it.
+        """
+        try:
+            self._driver.execute(statement)
+        except sqlite3.Error as error:
+            reraise(self.connection, error, statement)
+
+    def tell(self, pragma: str) -> tuple[int, ...]:
+        """Execute a PRAGMA; its first row."""
+        return self._driver.execute(f"PRAGMA {pragma}").fetchone() or ()
+
+    def wait_for(self, timeout_ms: int) -> None:
+        """How long to wait for other writers from now on."""
+        if timeout_ms != self._timeout_ms:
+            self.tell(f"busy_timeout={timeout_ms}")
+            self._timeout_ms = timeout_ms
+
+    def undo(self) -> bool:
+        """Undo the transaction, if SQLite has not; False where the connection is of no use any more, and closed."""
+        try:
+            if self._driver.in_transaction:
+                self._driver.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.connection.invalidate()
+            self.connection.close()
+            return False
+        return True
 
 
 def _engine(connect: object, begin: str, pool: type[Pool], **options: int) -> Engine:

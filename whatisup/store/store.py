@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from threading import Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
@@ -26,6 +28,7 @@ from whatisup.store.apply import apply_units
 from whatisup.store.backend import Backend, Failure, translating
 from whatisup.store.ids import new_id
 from whatisup.store.location import Location, SqliteFile, locate
+from whatisup.store.prepared import Prepared
 from whatisup.store.records import Event
 from whatisup.store.secrets import Secrets
 from whatisup.store.tables import writers
@@ -43,12 +46,12 @@ TRIES: Final = 3
 
 FORGOTTEN_WRITER_MS: Final = 30 * 24 * 3600 * 1000
 
-_SIGN = (
+_SIGN = Prepared(
     update(writers)
     .where(writers.c.id == bindparam("writer"))
     .values(batch_id=bindparam("batch"), signed_at=bindparam("at"))
 )
-_SETTLE = select(writers.c.batch_id).where(writers.c.id == bindparam("writer")).with_for_update()
+_SETTLE = Prepared(select(writers.c.batch_id).where(writers.c.id == bindparam("writer")).with_for_update())
 
 
 def unix_ms() -> int:
@@ -67,6 +70,17 @@ class Results(list[Any]):
         super().__init__(results)
         self.events = events
         self.deliveries = deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A batch that is written and not committed: the transaction is open, and the store's turn is held."""
+
+    conn: Connection
+    tx: Tx
+    results: list[Any]
+    batch_id: str
+    batch: Sequence[Item]
 
 
 class _Poisoned(Exception):
@@ -141,9 +155,19 @@ class Store:
 
     def _register(self) -> None:
         now = self._now_ms()
-        with translating(self._backend), self._backend.writer.connect() as conn, conn.begin():
+        with translating(self._backend), self._transaction() as conn:
             conn.execute(delete(writers).where(writers.c.signed_at < now - FORGOTTEN_WRITER_MS))
             conn.execute(insert(writers), {"id": self._writer_id, "signed_at": now})
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        conn = self._backend.begin()
+        try:
+            yield conn
+            self._backend.commit(conn)
+        except BaseException:
+            self._backend.rollback(conn)
+            raise
 
     def close(self) -> None:
         """Close every connection. A store that is in use must not be closed."""
@@ -166,6 +190,20 @@ class Store:
         with translating(self._backend), self._backend.reader.connect() as conn, conn.begin():
             return fn(conn, self._vault, *args)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether `glance` and `start` are there: the database is a file of ours."""
+        return self._backend.is_local
+
+    def glance(self, fn: Callable[..., T], *args: Any) -> T:
+        """As `read`, of a local database, for what finds a few rows by key; never in two threads at once.
+
+        Raises:
+            DBAPIError: it would have to wait, or takes too long; `read` does it.
+        """
+        with self._backend.glance() as conn:
+            return fn(conn, self._vault, *args)
+
     # --- writing ------------------------------------------------------------------------------------------------
 
     def call(self, fn: Callable[..., T], *args: Any) -> T:
@@ -185,10 +223,43 @@ class Store:
             StoreUnavailable: the database cannot be written; nothing of the batch is known to be there.
         """
         with self._turn:
+            return self._commit(batch)
+
+    def start(self, batch: Sequence[Item]) -> Written | None:
+        """Write a batch at once, all but its commit, which waits for the disk: `end` it, in whatever thread.
+
+        None if that cannot be done without waiting, or was not as simple as it seemed: nothing has happened then, and
+        `commit` does it. Until the end of what was started all others wait for their turn.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            return self._write(batch, self._together, wait=False)
+        except BaseException as error:
+            self._turn.release()
+            if isinstance(error, Exception):
+                return None
+            raise
+
+    def end(self, written: Written) -> Results:
+        """Commit what was started, and say what became of each item; as `commit`.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing of the batch is known to be there.
+        """
+        try:
             try:
-                return self._transact(batch, self._together)
-            except _Poisoned:
-                return self._transact(batch, self._one_by_one)
+                return self._conclude(written)
+            except _Retry:
+                return self._commit(written.batch)
+        finally:
+            self._turn.release()
+
+    def _commit(self, batch: Sequence[Item]) -> Results:
+        try:
+            return self._transact(batch, self._together)
+        except _Poisoned:
+            return self._transact(batch, self._one_by_one)
 
     def probe(self) -> None:
         """Write something small, to find out whether the store can be written.
@@ -214,29 +285,46 @@ class Store:
             raise StoreUnavailable(f"gave up after {TRIES} tries: {error}") from None
 
     def _attempt(self, batch: Sequence[Item], strategy: Strategy) -> Results:
-        batch_id = new_id("bat", self._now_ms(), self._entropy)
-        written: tuple[Tx, list[Any]] | None = None
         try:
-            with self._backend.writer.connect() as conn, conn.begin():
-                tx = Tx(conn, self._vault, self._now_ms(), self._entropy)
-                conn.execute(_SIGN, {"writer": self._writer_id, "batch": batch_id, "at": tx.now})
-                results = strategy(tx, batch)
-                deliveries.enqueue(tx, self._listeners)
-                tx.finish()
-                written = tx, results
+            written = self._write(batch, strategy)
         except TransactionLost as lost:
             why = lost.__cause__
             reason = self._backend.reason(why) if isinstance(why, DBAPIError) else type(why).__name__
             raise StoreUnavailable(f"the database gave up the transaction: {reason}") from None
         except DBAPIError as error:
-            if written is None:
-                raise self._verdict(error) from None
-            if not self._has_committed(batch_id):
+            raise self._verdict(error) from None
+        return self._conclude(written)
+
+    def _write(self, batch: Sequence[Item], strategy: Strategy, *, wait: bool = True) -> Written:
+        """Do everything but the commit. Every transaction passes here, and then `_conclude`."""
+        batch_id = new_id("bat", self._now_ms(), self._entropy)
+        conn = self._backend.begin(wait=wait)
+        try:
+            tx = Tx(conn, self._vault, self._now_ms(), self._entropy)
+            _SIGN.run(conn, writer=self._writer_id, batch=batch_id, at=tx.now)
+            results = strategy(tx, batch)
+            deliveries.enqueue(tx, self._listeners)
+            tx.finish()
+        except BaseException:
+            self._backend.rollback(conn)
+            raise
+        return Written(conn, tx, results, batch_id, batch)
+
+    def _conclude(self, written: Written) -> Results:
+        """Commit; what returns from here is durable."""
+        try:
+            self._backend.commit(written.conn)
+        except DBAPIError as error:
+            self._backend.rollback(written.conn)
+            if not self._has_committed(written.batch_id):
                 raise _Retry(self._backend.reason(error)) from None
-        tx, results = written
+        except BaseException:
+            self._backend.rollback(written.conn)
+            raise
+        tx = written.tx
         self._vault.forget(tx.destroyed_keys)
         self._backend.after_commit(wiped=tx.wiped)
-        return Results(results, tuple(tx.events), tuple(tx.deliveries))
+        return Results(written.results, tuple(tx.events), tuple(tx.deliveries))
 
     def _verdict(self, error: DBAPIError) -> Exception:
         """What an error before the commit means for the batch."""
@@ -250,8 +338,8 @@ class Store:
             StoreUnavailable: the database cannot be asked; the outcome stays unknown.
         """
         try:
-            with self._backend.writer.connect() as conn, conn.begin():
-                return conn.execute(_SETTLE, {"writer": self._writer_id}).scalar_one_or_none() == batch_id
+            with self._transaction() as conn:
+                return bool(_SETTLE.scalar(conn, writer=self._writer_id) == batch_id)
         except DBAPIError as error:
             reason = self._backend.reason(error)
             raise StoreUnavailable(f"the outcome of a commit is unknown: {reason}") from None

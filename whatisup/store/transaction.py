@@ -17,15 +17,18 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from whatisup.errors import UnknownInstance
 from whatisup.store import datakeys
 from whatisup.store.ids import new_id
+from whatisup.store.prepared import Prepared, execute_plain
 from whatisup.store.records import Event, Mode, Origin
 from whatisup.store.tables import audit, events, instances, log_head
 from whatisup.store.vault import DataKey, Vault
 from whatisup.store.webhook_records import Due
 
-_LOCK_HEAD = select(log_head.c.position, log_head.c.webhook_revision).with_for_update()
-_MOVE_HEAD = update(log_head).values(position=bindparam("head"))
-_MOVE_BOTH = update(log_head).values(position=bindparam("head"), webhook_revision=bindparam("revision"))
-_NEXT_SEQ = (
+_LOCK_HEAD = Prepared(select(log_head.c.position, log_head.c.webhook_revision).with_for_update())
+_MOVE_HEAD = Prepared(update(log_head).values(position=bindparam("head")))
+_MOVE_BOTH = Prepared(update(log_head).values(position=bindparam("head"), webhook_revision=bindparam("revision")))
+_ADD_EVENT = Prepared(insert(events))
+_ADD_AUDIT = Prepared(insert(audit))
+_NEXT_SEQ = Prepared(
     update(instances)
     .where(instances.c.id == bindparam("instance"))
     .values(last_seq=instances.c.last_seq + 1)
@@ -53,7 +56,7 @@ class Tx:
         """What entered the queue of webhooks, in its order."""
         self.destroyed_keys: list[int] = []
         self.wiped = False
-        head = conn.execute(_LOCK_HEAD).one()
+        head = _LOCK_HEAD.one(conn)
         self._head: int = head.position
         self._stored_head = self._head
         self.webhook_revision: int = head.webhook_revision
@@ -72,9 +75,9 @@ class Tx:
     def finish(self) -> None:
         """Write back the head of the log; the caller commits next."""
         if self.has_changed_webhooks:
-            self.conn.execute(_MOVE_BOTH, {"head": self._head, "revision": self.webhook_revision + 1})
+            _MOVE_BOTH.run(self.conn, head=self._head, revision=self.webhook_revision + 1)
         elif self._head != self._stored_head:
-            self.conn.execute(_MOVE_HEAD, {"head": self._head})
+            _MOVE_HEAD.run(self.conn, head=self._head)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -86,18 +89,18 @@ class Tx:
         head, count, queued = self._head, len(self.events), len(self.deliveries)
         has_changed_webhooks = self.has_changed_webhooks
         # Plain statements: SQLAlchemy compiles its own savepoints anew each time, for a millisecond each.
-        self.conn.exec_driver_sql("SAVEPOINT item")
+        execute_plain(self.conn, "SAVEPOINT item")
         try:
             yield
-            self.conn.exec_driver_sql("RELEASE SAVEPOINT item")
+            execute_plain(self.conn, "RELEASE SAVEPOINT item")
         except BaseException as error:
             self._head = head
             del self.events[count:]
             del self.deliveries[queued:]
             self.has_changed_webhooks = has_changed_webhooks
             try:
-                self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT item")
-                self.conn.exec_driver_sql("RELEASE SAVEPOINT item")
+                execute_plain(self.conn, "ROLLBACK TO SAVEPOINT item")
+                execute_plain(self.conn, "RELEASE SAVEPOINT item")
             except (DBAPIError, PendingRollbackError):
                 # The savepoint is gone, and with it whatever else the transaction did.
                 raise TransactionLost from error
@@ -117,7 +120,7 @@ class Tx:
         Raises:
             UnknownInstance: there is no such row.
         """
-        row = self.conn.execute(_NEXT_SEQ, {"instance": instance_id}).one_or_none()
+        row = _NEXT_SEQ.one_or_none(self.conn, instance=instance_id)
         if row is None:
             raise UnknownInstance(f"no instance {instance_id}")
         event = Event(
@@ -165,7 +168,7 @@ class Tx:
 
     def _append(self, event: Event) -> Event:
         key = datakeys.of_owner(self.conn, self.vault, event.customer_id)
-        self.conn.execute(insert(events), event_row(self.vault, key, event))
+        _ADD_EVENT.run(self.conn, **event_row(self.vault, key, event))
         self.events.append(event)
         return event
 
@@ -194,7 +197,7 @@ class Tx:
             after=after,
             at=self.now if at is None else at,
         )
-        self.conn.execute(insert(audit), row)
+        _ADD_AUDIT.run(self.conn, **row)
 
 
 def event_row(vault: Vault, key: DataKey, event: Event) -> dict[str, Any]:
