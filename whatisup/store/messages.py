@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, literal_column, select, tuple_
 
 from whatisup.errors import BadCursor
 from whatisup.store import retained
@@ -187,7 +187,7 @@ _UNREAD = select(
     messages.c.phone_asked_at,
     messages.c.created_at,
     messages.c.server_at,
-).where(messages.c.status == "undecryptable")
+).where(messages.c.status == literal_column("'undecryptable'"))
 
 
 _UNREAD_OF: Final = Prepared(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from whatisup.store.handlers import progress
 from whatisup.store.prepared import Prepared
@@ -123,7 +123,7 @@ def expire_queued(tx: Tx, now: int, limit: int = 500) -> int:
     """Fail what has waited past its time without being encrypted; returns how many, at most `limit`."""
     query = (
         progress.sent_messages()
-        .where(outbox.c.stage == "queued", outbox.c.expires_at <= now)
+        .where(outbox.c.stage == literal_column("'queued'"), outbox.c.expires_at <= now)
         .order_by(outbox.c.expires_at)
         .limit(limit)
     )
