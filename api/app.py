@@ -1,4 +1,8 @@
-"""The Quart application: every endpoint of `ENDPOINTS`, and what holds for each request.
+"""The application: every endpoint of `ENDPOINTS`, and the two ways of a request to it.
+
+A question over HTTP/1.1 that gets one whole answer, which is nearly every request, is read from its scope and answered
+with two messages, in one task. Whatever else there is (streams, HTTP/2, paths and methods that nobody has) goes through
+Quart, and from there to the same dispatcher.
 
 Rule: nothing is opened or started here, and nothing runs in the app's own nursery: whoever calls `create_app` has
 already built what it is given. A line is logged per request without its query string, headers or body.
@@ -6,34 +10,36 @@ already built what it is given. A line is logged per request without its query s
 
 from __future__ import annotations
 
-import re
-import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketCloseEvent
 from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.sansio.utils import get_content_length
 
-from api.problems import Problem
 from api.routes import ENDPOINTS
-from api.routes.dispatch import refuse, view
+from api.routes.asked import Asked, ScopeFields
+from api.routes.dispatch import farewell, refuse, require_one_length, respond, welcome, written
 from api.routes.edge import Edge
+from api.routes.endpoint import Answer, Endpoint
+from api.routes.inbox import Inbox
+from api.routes.paths import Paths
 from api.streams import LINE, line_behind
-
-log = structlog.get_logger("api.access")
-
-# A request id of the client's that is safe to log and to send back.
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
 
 BODY_TIMEOUT_S = 15
 
-# Asked all day by machines: told only where debugging is asked for, or where the answer is a bad one.
-_PROBED = frozenset({"/healthz", "/readyz", "/metrics"})
+
+class _App(QuartTrio):
+    """The application and what its connections need of it."""
+
+    edge: Edge
+    plain: Paths
+    """Endpoints that always answer whole."""
 
 
 class _Connection(TrioASGIHTTPConnection):
@@ -42,6 +48,21 @@ class _Connection(TrioASGIHTTPConnection):
     While hypercorn finishes an answer it tells Quart that the request is over, and Quart cancels what is still going
     on: that very send. The connection was then neither closed nor timed, and idle ones stayed until the files ran out.
     """
+
+    app: _App
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        found = self.app.plain.find(self.scope["method"], self.scope["path"])
+        if found is None or self.scope["http_version"] not in ("1.0", "1.1"):
+            await super().__call__(receive, send)
+        elif isinstance(receive, Inbox):
+            await _serve(self.app.edge, found, self.scope, receive, send)
+        else:  # another server than ours
+            inbox = Inbox(self.app.edge.settings.max_body_bytes)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_listen, receive, inbox)
+                await _serve(self.app.edge, found, self.scope, inbox, send)
+                nursery.cancel_scope.cancel()
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
         made = super()._create_request_from_scope(send)
@@ -72,7 +93,8 @@ class _NoWebsocket(TrioASGIWebsocketConnection):
 
 def create_app(edge: Edge) -> QuartTrio:
     """Make the application around a running system."""
-    app = QuartTrio("whatisup", static_folder=None)
+    app = _App("whatisup", static_folder=None)
+    app.edge, app.plain = edge, Paths(endpoint for endpoint in ENDPOINTS if not endpoint.may_stream)
     app.asgi_http_class = _Connection
     app.asgi_websocket_class = _NoWebsocket
     app.config.update(
@@ -82,7 +104,7 @@ def create_app(edge: Edge) -> QuartTrio:
     )
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
     for endpoint in ENDPOINTS:
-        app.add_url_rule(endpoint.rule, endpoint.name, view(edge, endpoint), methods=[endpoint.method])
+        app.add_url_rule(endpoint.rule, endpoint.name, _view(edge, endpoint), methods=[endpoint.method])
     app.before_request(partial(_begin, edge))
     app.after_request(partial(_end, edge))
     app.register_error_handler(HTTPException, _refuse)
@@ -90,40 +112,107 @@ def create_app(edge: Edge) -> QuartTrio:
     return app
 
 
+# --- the short way ----------------------------------------------------------------------------------------------------
+
+
+async def _serve(
+    edge: Edge, found: tuple[Endpoint, dict[str, str]], scope: Any, inbox: Inbox, send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Answer one request, unless its client leaves before that."""
+    endpoint, params = found
+    fields = ScopeFields(scope["headers"])
+    visit = welcome(edge, fields)
+    with trio.CancelScope() as leaving:
+        inbox.on_leave(leaving.cancel)
+        peer = (scope.get("client") or ("<local>",))[0]
+        read = partial(_read, edge.settings.max_body_bytes, fields, inbox)
+        asked = Asked(scope["method"], scope["path"], scope["query_string"], fields, peer, scope["http_version"], read)
+        try:
+            require_one_length(fields)
+            answer = await respond(edge, endpoint, params, asked, visit)
+        except Exception as error:
+            answer = refuse(error, visit)
+        inbox.on_leave(None)  # from here on hypercorn says so when all is sent
+        assert isinstance(answer, Answer)  # noqa: S101 - what streams goes the other way
+        headers = _headers(answer, farewell(edge, visit, asked.method, endpoint.rule, answer.status))
+        body = written(answer)
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _headers(answer: Answer, common: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    fields = {"Cache-Control": "no-store", **answer.headers, **common}
+    if answer.content is not None:
+        fields["Content-Type"] = answer.media_type
+    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+
+
+async def _read(limit: int, fields: ScopeFields, inbox: Inbox) -> bytes:
+    """Wait for the body.
+
+    Raises:
+        RequestEntityTooLarge: it is, or is said to be, longer than `limit` bytes.
+        RequestTimeout: it has not come in time.
+    """
+    length = fields.get("Content-Length")
+    if length is not None and (get_content_length(length, fields.get("Transfer-Encoding")) or 0) > limit:
+        raise RequestEntityTooLarge
+    if not inbox.is_complete:
+        with trio.move_on_after(BODY_TIMEOUT_S) as patience:
+            await inbox.whole()
+        if patience.cancelled_caught:
+            raise RequestTimeout
+    if inbox.is_too_large:
+        raise RequestEntityTooLarge
+    return await inbox.whole()
+
+
+async def _listen(receive: ASGIReceiveCallable, inbox: Inbox) -> None:
+    while not inbox.has_left:
+        await inbox.put(await receive())
+
+
+# --- through Quart ----------------------------------------------------------------------------------------------------
+
+
+def _view(edge: Edge, endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
+    """Make the view function of an endpoint."""
+
+    async def answer(**params: str) -> Response:
+        read = partial(request.get_data, cache=True, as_text=False, parse_form_data=False)
+        about = request.method, request.path, request.query_string, request.headers, request.remote_addr
+        asked = Asked(*about, request.http_version, read)
+        found = await respond(edge, endpoint, params, asked, g.visit)
+        return _rendered(found) if isinstance(found, Answer) else found
+
+    answer.__name__ = endpoint.name
+    return answer
+
+
+def _rendered(answer: Answer) -> Response:
+    """Write an answer as Quart does."""
+    response = Response(written(answer), status=answer.status, content_type=answer.media_type)
+    if answer.content is None:
+        del response.headers["Content-Type"]
+    for name, value in answer.headers.items():
+        response.headers[name] = value
+    return response
+
+
 # All three are coroutine functions because Quart sends plain ones to a thread each time.
 async def _refuse(error: Exception) -> Response:
-    return refuse(error)
+    return _rendered(refuse(error, g.visit))
 
 
 async def _begin(edge: Edge) -> None:
-    asked = request.headers.get("X-Request-Id", "")
-    g.request_id = asked if _SANE_REQUEST_ID.match(asked) else edge.new_id("req")
-    # Each request is a task of its own, and so is what it logs.
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
-    g.started_at = time.perf_counter()
-    g.customer_id = g.key_id = g.problem = None
-    if "Content-Length" in request.headers and "Transfer-Encoding" in request.headers:
-        # Where it ends, we and a proxy in front may see differently: what follows would be somebody else's request.
-        ambiguous = Problem("bad_request", "send Content-Length or Transfer-Encoding, and not both")
-        ambiguous.headers["Connection"] = "close"
-        raise ambiguous
+    g.visit = welcome(edge, request.headers)
+    require_one_length(request.headers)
 
 
 async def _end(edge: Edge, response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["X-Content-Type-Options"] = "nosniff"
     route = request.url_rule.rule if request.url_rule is not None else None
-    seconds = time.perf_counter() - g.started_at
-    edge.metrics.count(request.method, route, response.status_code, seconds=seconds, problem=g.problem)
-    write = log.debug if route in _PROBED and response.status_code < 400 else log.info
-    who = {"customer_id": g.customer_id, "key_id": g.key_id, "problem": g.problem}
-    write(
-        "request",
-        method=request.method[:10],
-        route=route,
-        status=response.status_code,
-        ms=round(seconds * 1000, 1),
-        **{name: value for name, value in who.items() if value is not None},
-    )
+    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in farewell(edge, g.visit, request.method, route, response.status_code).items():
+        response.headers[name] = value
     return response

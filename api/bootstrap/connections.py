@@ -76,16 +76,17 @@ class Connection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes both
         self._idle = idle
+        self._max_body_bytes: int = config.max_body_bytes
         self._idle_until = inf
         self._reading = trio.CancelScope()
 
     async def run(self) -> None:
         """Serve the client until it leaves, or has been silent for too long."""
         try:
-            socket = self.stream.socket  # type: ignore[attr-defined]  # without TLS it is the socket's stream
+            socket = self.stream.socket
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
-            async with Requests(self.config.max_body_bytes) as requests:
+            async with Requests(self._max_body_bytes) as requests:
                 about = self.app, self.config, self.context, requests, ConnectionState(self.state), False
                 self.protocol = ProtocolWrapper(*about, client, server, self.protocol_send)
                 self.protocol.protocol = Http1(*about, client, server, self.protocol_send)

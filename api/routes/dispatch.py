@@ -1,4 +1,4 @@
-"""From a Quart request to a handler and back: authenticate, parse, ask, render.
+"""From a request to a handler and back: authenticate, parse, ask, render.
 
 Rule: a handler sees only checked values, and whatever it raises leaves as a problem in the envelope. A handler may be
 cancelled at any await because its client left, so it hands work over whole (one command, one writer call) and waits.
@@ -7,26 +7,35 @@ cancelled at any await because its client left, so it hands work over whole (one
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+import re
+import time
 from contextlib import nullcontext
+from typing import Final
 
 import structlog
 from msgspec import json
-from quart import Request as HttpRequest
-from quart import Response, g, request
+from quart import Response
 from structlog.contextvars import bind_contextvars
 
 from api import auth
 from api.problems import Problem, problem_of
+from api.routes.asked import Asked, Visit
 from api.routes.buckets import Standing
 from api.routes.edge import Edge
-from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange, require_scopes
+from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange, is_operator, require_scopes
 from api.schemas.parse import Invalid, parse_json, parse_query
 from api.schemas.replies import ErrorBody, ErrorEnvelope
 from api.schemas.requests import Request
-from whatisup.store import KeyRefusal, Mode, keys, stream_keys
+from whatisup.store import KeyRefusal, Mode, stream_keys
 
 log = structlog.get_logger(__name__)
+access_log = structlog.get_logger("api.access")
+
+# A request id of the client's that is safe to log and to send back.
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
+
+# Asked all day by machines: told only where debugging is asked for, or where the answer is a bad one.
+_PROBED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _REFUSALS = {
     KeyRefusal.MALFORMED: "auth_malformed",
@@ -35,85 +44,108 @@ _REFUSALS = {
 }
 
 
-def view(edge: Edge, endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
-    """Make the view function of an endpoint."""
-    name = f"{endpoint.method} {endpoint.path}"
+def welcome(edge: Edge, asked: auth.Headers) -> Visit:
+    """Begin a request: name it, and note when it came. All that it logs says its name."""
+    said = asked.get("X-Request-Id") or ""
+    visit = Visit(said if _SANE_REQUEST_ID.match(said) else edge.new_id("req"), time.perf_counter())
+    # Each request is a task of its own, and so is what it logs.
+    bind_contextvars(request_id=visit.request_id)
+    return visit
 
-    async def answer(**params: str) -> Response:
-        g.standing = None
-        with edge.tracer.span(name, parent=request.headers.get("traceparent")) as span:
-            g.trace = span.traceparent
-            if g.trace is not None:
-                bind_contextvars(trace_id=g.trace.split("-")[1])
-            try:
-                response = await _answer(edge, endpoint, params)
-            except Invalid as error:
-                response = refuse(invalid(error))
-            except Exception as error:
-                response = refuse(error)
-            span.note(request_id=g.request_id, status=response.status_code)
-        if g.standing is not None:
-            response.headers.extend(_rate_headers(edge, g.standing))
-        return response
 
-    answer.__name__ = endpoint.name
+def require_one_length(asked: auth.Headers) -> None:
+    """Refuse a body of two lengths.
+
+    Raises:
+        Problem: `bad_request`.
+    """
+    if "Content-Length" in asked and "Transfer-Encoding" in asked:
+        # Where it ends, we and a proxy in front may see differently: what follows would be somebody else's request.
+        ambiguous = Problem("bad_request", "send Content-Length or Transfer-Encoding, and not both")
+        ambiguous.headers["Connection"] = "close"
+        raise ambiguous
+
+
+async def respond(
+    edge: Edge, endpoint: Endpoint, params: dict[str, str], asked: Asked, visit: Visit
+) -> Answer | Response:
+    """Answer a request to an endpoint, whatever happens."""
+    with edge.tracer.span(endpoint.title, parent=asked.headers.get("traceparent")) as span:
+        visit.trace = span.traceparent
+        if visit.trace is not None:
+            bind_contextvars(trace_id=visit.trace.split("-")[1])
+        try:
+            answer = await _answer(edge, endpoint, params, asked, visit)
+        except Invalid as error:
+            answer = refuse(invalid(error), visit)
+        except Exception as error:
+            answer = refuse(error, visit)
+        status = answer.status if isinstance(answer, Answer) else answer.status_code
+        span.note(request_id=visit.request_id, status=status)
     return answer
 
 
-def refuse(error: Exception) -> Response:
+def refuse(error: Exception, visit: Visit) -> Answer:
     """Put an error in the envelope; one that nobody foresaw is logged and stays unnamed."""
     problem = problem_of(error)
     if problem.code == "internal_error":
-        log.error("request.failed", request_id=g.request_id, exc_info=error)
+        log.error("request.failed", request_id=visit.request_id, exc_info=error)
     body = ErrorBody(code=problem.code, message=str(problem), details=problem.details)
-    answer = Answer(ErrorEnvelope(error=body, request_id=g.request_id), status=problem.status, headers=problem.headers)
-    g.problem = problem.code
-    return render(answer)
+    visit.problem = problem.code
+    envelope = ErrorEnvelope(error=body, request_id=visit.request_id)
+    return Answer(envelope, status=problem.status, headers=problem.headers)
 
 
-def render(answer: Answer) -> Response:
-    """Write an answer as a Quart response."""
+def written(answer: Answer) -> bytes:
+    """The bytes of an answer's body."""
     content = answer.content
-    if content is None:
-        response = Response(b"", status=answer.status)
-        del response.headers["Content-Type"]
-    else:
-        body = content if isinstance(content, (str, bytes)) else json.encode(content)
-        response = Response(body, status=answer.status, content_type=answer.media_type)
-    for name, value in answer.headers.items():
-        response.headers[name] = value
-    return response
+    if content is None or isinstance(content, bytes):
+        return content or b""
+    return content.encode() if isinstance(content, str) else json.encode(content)
 
 
-async def _answer(edge: Edge, endpoint: Endpoint, params: dict[str, str]) -> Response:
-    token = edge.settings.operator_token
-    operator = auth.is_operator(request.remote_addr, request.http_version, request.headers, token)
-    if endpoint.access is Access.OPERATOR and not operator:
+def farewell(edge: Edge, visit: Visit, method: str, route: str | None, status: int) -> dict[str, str]:
+    """Count and log an answered request, and give the headers that every answer has."""
+    seconds = time.perf_counter() - visit.started_at
+    edge.metrics.count(method, route, status, seconds=seconds, problem=visit.problem)
+    who = {"customer_id": visit.customer_id, "key_id": visit.key_id, "problem": visit.problem}
+    write = access_log.debug if route in _PROBED and status < 400 else access_log.info
+    write(
+        "request",
+        method=method[:10],
+        route=route,
+        status=status,
+        ms=round(seconds * 1000, 1),
+        **{name: value for name, value in who.items() if value is not None},
+    )
+    return {"X-Request-Id": visit.request_id, "X-Content-Type-Options": "nosniff", **visit.rate}
+
+
+async def _answer(
+    edge: Edge, endpoint: Endpoint, params: dict[str, str], asked: Asked, visit: Visit
+) -> Answer | Response:
+    if endpoint.access is Access.OPERATOR and not is_operator(edge, asked):
         raise Problem("operator_only")
     if endpoint.access is Access.ADMIN:
-        _require_admin(edge, request)
-    caller = await authenticate(edge, endpoint, request) if endpoint.access.needs_key else None
-    query = parse_query(request.args.items(multi=True), endpoint.query)
-    raw_body, body = await _read_body(endpoint, request)
+        _require_admin(edge, asked)
+    parameters = asked.parameters
+    caller = await authenticate(edge, endpoint, asked, visit) if endpoint.access.needs_key else None
+    query = parse_query(parameters, endpoint.query)
+    raw_body, body = await _read_body(endpoint, asked)
     exchange = Exchange(
         edge=edge,
-        request_id=g.request_id,
-        method=request.method,
-        path=request.path,
+        request_id=visit.request_id,
+        asked=asked,
         params=params,
-        headers=request.headers,
         body=body,
         query=query,
-        is_operator=operator,
         caller=caller,
-        accepts=_preference(request),
         raw_body=raw_body,
-        trace=g.trace,
+        trace=visit.trace,
     )
     is_search = caller is not None and endpoint.is_search
     async with edge.streams.searches.one(exchange.principal.customer_id) if is_search else nullcontext():
-        answer = await endpoint.handler(exchange)
-    return render(answer) if isinstance(answer, Answer) else answer
+        return await endpoint.handler(exchange)
 
 
 def invalid(error: Invalid) -> Problem:
@@ -122,15 +154,15 @@ def invalid(error: Invalid) -> Problem:
     return Problem(error.code, str(error), **details)
 
 
-async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> auth.Principal:
+async def authenticate(edge: Edge, endpoint: Endpoint, asked: Asked, visit: Visit) -> auth.Principal:
     """Find out who asks.
 
     Raises:
         Problem: `auth_…` without a valid key; `rate_limited`; 404 for a live key on a sandbox route;
             `insufficient_scope`, `instance_scoped_key`.
     """
-    header = http.headers.get("Authorization")
-    in_query = http.args.get("token") if "token" in endpoint.query.__struct_fields__ else None
+    header = asked.headers.get("Authorization")
+    in_query = dict(reversed(asked.parameters)).get("token") if endpoint.takes_token else None
     try:
         token = in_query if header is None and in_query is not None else auth.bearer_token(header)
         is_stream_token = token is in_query and token.startswith(stream_keys.TOKEN_PREFIX)
@@ -140,14 +172,13 @@ async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> aut
             message = "`token` is no stream token: POST /v1/events/token makes one"
             raise Problem(error.code, message, field="token") from None
         raise Problem(error.code, error.message) from None
-    find = stream_keys.authenticate if is_stream_token else keys.authenticate
-    key = await edge.system.database.read(find, token, edge.now())
-    if isinstance(key, KeyRefusal):
-        raise Problem(_REFUSALS[key])
-    principal = auth.Principal.of(key)
-    g.customer_id, g.key_id = principal.customer_id, principal.key_id
+    found = await (_open_stream(edge, token) if is_stream_token else edge.keyring.authenticate(token, edge.now()))
+    if isinstance(found, KeyRefusal):
+        raise Problem(_REFUSALS[found])
+    principal = found
+    visit.customer_id, visit.key_id = principal.customer_id, principal.key_id
     edge.key_uses[principal.key_id] = edge.now()
-    _count(edge, endpoint, principal)
+    _count(edge, endpoint, principal, visit)
     if endpoint.access is Access.TEST_KEY and principal.mode is not Mode.TEST:
         raise Problem("not_found", "the sandbox is for zpk_test_ keys")
     require_scopes(principal, endpoint.scopes)
@@ -156,7 +187,12 @@ async def authenticate(edge: Edge, endpoint: Endpoint, http: HttpRequest) -> aut
     return principal
 
 
-def _count(edge: Edge, endpoint: Endpoint, who: auth.Principal) -> None:
+async def _open_stream(edge: Edge, token: str) -> auth.Principal | KeyRefusal:
+    key = await edge.system.database.look(stream_keys.authenticate, token, edge.now())
+    return key if isinstance(key, KeyRefusal) else auth.Principal.of(key)
+
+
+def _count(edge: Edge, endpoint: Endpoint, who: auth.Principal, visit: Visit) -> None:
     """Let the request cost a token of its customer's; to look at the limits costs none, and has a bucket of its own.
 
     Raises:
@@ -164,7 +200,9 @@ def _count(edge: Edge, endpoint: Endpoint, who: auth.Principal) -> None:
     """
     whose = who.customer_id, who.mode, who.rate_limit
     is_allowed, standing = (edge.buckets if endpoint.costs_token else edge.looks).take(*whose)
-    g.standing = edge.buckets.look(*whose)
+    shown = standing if endpoint.costs_token else edge.buckets.look(*whose)
+    if shown is not None:
+        visit.rate = _rate_headers(edge, shown)
     if not is_allowed and standing is not None:
         problem = Problem("rate_limited")
         problem.headers["Retry-After"] = str(standing.retry_after_s)
@@ -180,7 +218,7 @@ def _rate_headers(edge: Edge, standing: Standing) -> dict[str, str]:
     }
 
 
-def _require_admin(edge: Edge, http: HttpRequest) -> None:
+def _require_admin(edge: Edge, asked: Asked) -> None:
     """Let nobody pass without the admin key; where none is set there are no such routes.
 
     Raises:
@@ -190,24 +228,17 @@ def _require_admin(edge: Edge, http: HttpRequest) -> None:
     if admin_key is None:
         raise Problem("not_found")
     try:
-        is_admin = auth.is_admin(http.headers.get("Authorization"), admin_key)
+        is_admin = auth.is_admin(asked.headers.get("Authorization"), admin_key)
     except auth.AuthRefused as error:
         raise Problem(error.code, "send the admin key as `Authorization: Bearer …`") from None
     if not is_admin:
         raise Problem("auth_invalid", "this is not the admin key")
 
 
-async def _read_body(endpoint: Endpoint, http: HttpRequest) -> tuple[bytes, Request]:
-    raw = await http.get_data(cache=True, as_text=False, parse_form_data=False)
-    if raw and http.mimetype != JSON:
+async def _read_body(endpoint: Endpoint, asked: Asked) -> tuple[bytes, Request]:
+    raw = await asked.read()
+    if raw and asked.media_type != JSON:
         raise Problem(
             "unsupported_media_type", "send the body as JSON, with the header `Content-Type: application/json`"
         )
     return raw, parse_json(raw, endpoint.body)
-
-
-def _preference(http: HttpRequest) -> Callable[[tuple[str, ...]], str]:
-    def prefer(offers: tuple[str, ...]) -> str:
-        return http.accept_mimetypes.best_match(offers, default=offers[0]) or offers[0]
-
-    return prefer

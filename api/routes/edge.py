@@ -21,6 +21,7 @@ from actors.tracing import UNTRACED, Tracer
 from api.problems import Problem
 from api.routes.buckets import Buckets, buckets_for
 from api.routes.census import Census
+from api.routes.keyring import Keyring
 from api.routes.metrics import DeliveryStats, Metrics
 from api.routes.offers import Offers
 from api.streams import STALL_S, Fanout, Searches
@@ -92,6 +93,8 @@ class Edge:
     wake_webhooks: Callable[[str], None] = lambda _: None
     """Tell the deliveries of one endpoint that there is something to do: it was enabled, or is sent something again."""
 
+    keyring: Keyring = field(init=False)
+    """Who holds the keys that were shown."""
     buckets: Buckets = field(init=False)
     """How many requests each customer may still make."""
     looks: Buckets = field(init=False)
@@ -109,6 +112,7 @@ class Edge:
             keepalive_s=self.keepalive_s,
             stall_s=self.stall_s,
         )
+        self.keyring = Keyring(self.system.database, self.entropy)
         self.buckets = buckets_for(self.settings, time.monotonic)
         self.looks = buckets_for(self.settings, time.monotonic)
 

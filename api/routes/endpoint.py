@@ -13,10 +13,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
 from quart import Response
-from werkzeug.datastructures import Headers
 
+from api import auth
 from api.auth import Principal
 from api.problems import Problem
+from api.routes.asked import Asked
 from api.routes.edge import Edge
 from api.schemas.requests import NoQuery, Nothing, Request
 from whatisup.store import Mode, Origin
@@ -26,6 +27,7 @@ B = TypeVar("B", bound=Request)
 Q = TypeVar("Q", bound=Request)
 
 JSON = "application/json"
+SSE = "text/event-stream"
 
 # Who owns what is done with the admin key, where otherwise a customer stands.
 ADMIN = "admin"
@@ -55,17 +57,37 @@ class Exchange(Generic[B, Q]):
 
     edge: Edge
     request_id: str
-    method: str
-    path: str
+    asked: Asked
     params: Mapping[str, str]
-    headers: Headers
     body: B
     query: Q
-    is_operator: bool
     caller: Principal | None
-    accepts: Callable[[tuple[str, ...]], str]
     raw_body: bytes = field(default=b"", repr=False)
     trace: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return self.asked.method
+
+    @property
+    def path(self) -> str:
+        """The request's path, with what was encoded in it decoded."""
+        return self.asked.path
+
+    @property
+    def headers(self) -> auth.Headers:
+        """The request's header fields."""
+        return self.asked.headers
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the asker operates this gateway."""
+        return is_operator(self.edge, self.asked)
+
+    def accepts(self, offers: tuple[str, ...]) -> str:
+        """The media type among `offers` that the client likes best."""
+        return self.asked.prefers(offers)
 
     @property
     def principal(self) -> Principal:
@@ -114,6 +136,11 @@ class Exchange(Generic[B, Q]):
         if _ID.match(instance_id) is None or not self.principal.may_see(instance_id):
             raise Problem("instance_not_found")
         return instance_id
+
+
+def is_operator(edge: Edge, asked: Asked) -> bool:
+    """Whether whoever asks operates this gateway."""
+    return auth.is_operator(asked.peer, asked.http_version, asked.headers, edge.settings.operator_token)
 
 
 def require_scopes(principal: Principal, scopes: Iterable[str]) -> None:
@@ -180,21 +207,35 @@ class Endpoint:
     problems: tuple[str, ...] = ()
     """Codes that only this kind of route answers with; the ones every route shares are added by the document."""
 
+    title: str = field(init=False)
+    """Method and path, as people write them."""
+    scopes: tuple[str, ...] = field(init=False)
+    """Every scope that a key needs here."""
+    is_search: bool = field(init=False)
+    """Whether it may look through everything that a customer has: pages of lists, and replays."""
+    takes_token: bool = field(init=False)
+    """Whether a key or stream token may come in the URL."""
+
+    def __post_init__(self) -> None:
+        fields = {*self.query.__struct_fields__, *self.body.__struct_fields__}
+        derived = {
+            "title": f"{self.method} {self.path}",
+            "scopes": (*(() if self.scope is None else (self.scope,)), *self.further_scopes),
+            "is_search": self.access is Access.KEY and "limit" in fields,
+            "takes_token": "token" in self.query.__struct_fields__,
+        }
+        for name, value in derived.items():  # once, since each request asks
+            object.__setattr__(self, name, value)
+
     @property
     def rule(self) -> str:
         """The path in the router's notation."""
         return self.path.replace("{", "<").replace("}", ">")
 
     @property
-    def scopes(self) -> tuple[str, ...]:
-        """Every scope that a key needs here."""
-        return (*(() if self.scope is None else (self.scope,)), *self.further_scopes)
-
-    @property
-    def is_search(self) -> bool:
-        """Whether it may look through everything that a customer has: pages of lists, and replays."""
-        fields = {*self.query.__struct_fields__, *self.body.__struct_fields__}
-        return self.access is Access.KEY and "limit" in fields
+    def may_stream(self) -> bool:
+        """Whether it may answer without an end."""
+        return SSE in self.media
 
     @property
     def takes_body(self) -> bool:
