@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, update
 
 from whatisup.errors import CursorExpired, SealBroken
 from whatisup.store import datakeys
 from whatisup.store.ids import made_at
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import Event, Mode
 from whatisup.store.tables import events, log_head, messages
 from whatisup.store.transaction import Tx
@@ -27,7 +28,9 @@ _MAX_POSITION = (1 << 63) - 1
 _WITH_BODY = select(events, messages.c.body, messages.c.data_key_id.label("body_key_id")).select_from(
     events.outerjoin(messages, messages.c.id == events.c.message_id)
 )
-_BY_ID = _WITH_BODY.where(events.c.id.in_(bindparam("ids", expanding=True)))
+_BY_ID: Final = Prepared(_WITH_BODY.where(events.c.id.in_(bindparam("ids", expanding=True))))
+_HEAD: Final = Prepared(select(log_head.c.position))
+_FLOOR: Final = Prepared(select(log_head.c.floor))
 
 
 def page(
@@ -91,7 +94,7 @@ def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Ev
 
     Deleted ones are left out, and so is one whose row was tampered with: it must not keep others from being sent.
     """
-    rows = conn.execute(_BY_ID, {"ids": list(ids)}).all()
+    rows = _BY_ID.rows(conn, ids=ids)
     datakeys.fetch(conn, vault, {key_id for row in rows for key_id in _key_ids(row)})  # all at once into the cache
     found = {}
     for row in rows:
@@ -103,7 +106,7 @@ def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Ev
     return found
 
 
-def _key_ids(row: Row[Any]) -> list[int]:
+def _key_ids(row: Row) -> list[int]:
     return [key_id for key_id in (row.data_key_id, row.body_key_id) if key_id is not None]
 
 
@@ -113,7 +116,7 @@ def _matches(pattern: str) -> ColumnElement[bool]:
     return events.c.type == pattern
 
 
-def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
+def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row) -> Event:
     return Event(
         position=row.position,
         id=row.id,
@@ -130,7 +133,7 @@ def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> Event:
     )
 
 
-def _data(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> dict[str, Any] | None:
+def _data(vault: Vault, keys: dict[int, DataKey], row: Row) -> dict[str, Any] | None:
     """What an event says, with the body of the message that it shows."""
     key = keys.get(row.data_key_id)
     if key is None:
@@ -145,7 +148,9 @@ def _data(vault: Vault, keys: dict[int, DataKey], row: Row[Any]) -> dict[str, An
     return data
 
 
-_NAMED = select(events.c.position, events.c.customer_id, events.c.mode).where(events.c.id == bindparam("event"))
+_NAMED: Final = Prepared(
+    select(events.c.position, events.c.customer_id, events.c.mode).where(events.c.id == bindparam("event"))
+)
 _LAST_BY = (
     select(events.c.position)
     .where(
@@ -171,7 +176,7 @@ def resolve(conn: Connection, _vault: Vault | None, cursor: str, customer_id: st
         if position < floor:
             raise CursorExpired("events after this position have been deleted")
         return position if position <= _MAX_POSITION else None
-    row = conn.execute(_NAMED, {"event": cursor}).one_or_none()
+    row = _NAMED.one_or_none(conn, event=cursor)
     if row is not None:
         return row.position if (row.customer_id, row.mode) == (customer_id, mode.value) else None
     if floor and _is_older_than_all(conn, cursor):
@@ -186,7 +191,7 @@ def _is_older_than_all(conn: Connection, event_id: str) -> bool:
 
 
 def _floor(conn: Connection) -> int:
-    floor: int = conn.execute(select(log_head.c.floor)).scalar_one()
+    floor: int = _FLOOR.one(conn).floor
     return floor
 
 
@@ -198,7 +203,7 @@ def position_at(conn: Connection, _vault: Vault | None, *, customer_id: str, mod
 
 def latest_position(conn: Connection, _vault: Vault | None) -> int:
     """The last position given out in the whole store; 0 before the first event."""
-    position: int = conn.execute(select(log_head.c.position)).scalar_one()
+    position: int = _HEAD.one(conn).position
     return position
 
 

@@ -13,8 +13,9 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select
 
+from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import DeliveryKind, DeliveryStatus, Event
 from whatisup.store.tables import webhook_deliveries as table
 from whatisup.store.tables import webhook_endpoints as endpoints
@@ -28,7 +29,8 @@ MAX_CUSTOMERS: Final = 65_536
 _Audience: TypeAlias = tuple[str, str]
 """A customer's id and a mode."""
 
-_LAST_POSITION = select(func.max(table.c.position))
+_LAST_POSITION: Final = Prepared(select(func.max(table.c.position)))
+_ADD: Final = Prepared(insert(table))
 _LISTENERS = (
     select(endpoints.c.id, endpoints.c.customer_id, endpoints.c.mode, endpoints.c.events, endpoints.c.instance_ids)
     .where(
@@ -150,14 +152,14 @@ def add(
         }
         for delivery, (_, event) in zip(made, wanted, strict=True)
     ]
-    tx.conn.execute(insert(table), rows)
+    _ADD.many(tx.conn, rows)
     tx.deliveries += made
     return made
 
 
 def next_position(tx: Tx) -> int:
     """The next place in the queue; writers take turns, so nobody else takes it."""
-    last: int | None = tx.conn.execute(_LAST_POSITION).scalar_one()
+    last: int | None = _LAST_POSITION.scalar(tx.conn)
     return (last or 0) + 1
 
 
@@ -181,7 +183,7 @@ def lanes(conn: Connection, _vault: Vault | None, endpoint_id: str | None = None
 
 
 @cache
-def _due(has_instance: bool, is_late: bool) -> Select[Any]:
+def _due(has_instance: bool, is_late: bool) -> Prepared:
     """The statement for one lane, built once for each kind: constants, because an index over some rows needs them."""
     instance: ColumnElement[bool] = table.c.instance_id.is_(None)
     if has_instance:
@@ -194,8 +196,9 @@ def _due(has_instance: bool, is_late: bool) -> Select[Any]:
         table.c.next_attempt_at.is_not(None),
     )
     if is_late:
-        return query.order_by(table.c.next_attempt_at, table.c.position).limit(bindparam("limit"))
-    return query.where(table.c.position > bindparam("after")).order_by(table.c.position).limit(bindparam("limit"))
+        return Prepared(query.order_by(table.c.next_attempt_at, table.c.position).limit(bindparam("limit")))
+    query = query.where(table.c.position > bindparam("after")).order_by(table.c.position)
+    return Prepared(query.limit(bindparam("limit")))
 
 
 def due(conn: Connection, _vault: Vault | None, lane: Lane, after: int = 0, limit: int = 100) -> list[Due]:
@@ -204,7 +207,7 @@ def due(conn: Connection, _vault: Vault | None, lane: Lane, after: int = 0, limi
     A late lane is read by the time at which its deliveries are due, whatever `after` is. Whether the endpoint is
     enabled is the caller's business.
     """
-    asked = {
+    asked: dict[str, Any] = {
         "endpoint": lane.endpoint_id,
         "instance": lane.instance_id,
         "kind": lane.kind.value,
@@ -215,10 +218,10 @@ def due(conn: Connection, _vault: Vault | None, lane: Lane, after: int = 0, limi
         del asked["instance"]
     if lane.is_late:
         del asked["after"]
-    return [due_of(row) for row in conn.execute(_due(lane.instance_id is not None, lane.is_late), asked)]
+    return [due_of(row) for row in _due(lane.instance_id is not None, lane.is_late).rows(conn, **asked)]
 
 
-def due_of(row: Row[Any]) -> Due:
+def due_of(row: Row) -> Due:
     """An unsettled row as the queue sees it."""
     return Due(
         position=row.position,

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, upd
 
 from whatisup.store import datakeys, webhooks
 from whatisup.store.ids import made_at
+from whatisup.store.prepared import Prepared
 from whatisup.store.records import DeliveryStatus, DisabledReason
 from whatisup.store.tables import data_keys, events, webhook_attempts
 from whatisup.store.tables import webhook_deliveries as table
@@ -32,7 +33,7 @@ MAX_RESPONSE: Final = 1024
 ENDPOINT_DELETED: Final = "endpoint_deleted"
 EVENT_EXPIRED: Final = "event_expired"
 
-_STANDING = (
+_STANDING: Final = Prepared(
     select(
         table.c.position,
         table.c.attempt_count,
@@ -50,7 +51,7 @@ _STANDING = (
     )
     .where(table.c.position.in_(bindparam("positions", expanding=True)), table.c.next_attempt_at.is_not(None))
 )
-_MOVE = (
+_MOVE: Final = Prepared(
     update(table)
     .where(table.c.position == bindparam("at_position"))
     .values({
@@ -61,7 +62,10 @@ _MOVE = (
         )
     })
 )  # fmt: skip
-_FAILING = update(endpoints).where(endpoints.c.id == bindparam("endpoint")).values(failing_since=bindparam("new_since"))
+_NOTE: Final = Prepared(insert(webhook_attempts))
+_FAILING: Final = Prepared(
+    update(endpoints).where(endpoints.c.id == bindparam("endpoint")).values(failing_since=bindparam("new_since"))
+)
 
 
 @dataclass(slots=True)
@@ -127,16 +131,15 @@ def settle(
         row.attempt_count += 1
         if attempt.status is not DeliveryStatus.RETRYING:
             del standing[attempt.delivery.position]
-    if counted:
-        tx.conn.execute(insert(webhook_attempts), _attempt_rows(tx, counted))
-        tx.conn.execute(_MOVE, [_moved(tx, attempt, days) for _, attempt in counted])
+    _NOTE.many(tx.conn, _attempt_rows(tx, counted))
+    _MOVE.many(tx.conn, [_moved(tx, attempt, days) for _, attempt in counted])
     disabled = _judge(tx, health)
     return SettleOutcome(disabled, len(batch) - len(counted))
 
 
 def _stand(conn: Connection, batch: Sequence[Attempt]) -> tuple[dict[int, _Standing], dict[str, _Health]]:
     """The unsettled ones of these deliveries by position, and their endpoints."""
-    rows = conn.execute(_STANDING, {"positions": [attempt.delivery.position for attempt in batch]}).all()
+    rows = _STANDING.rows(conn, positions=[attempt.delivery.position for attempt in batch])
     standing = {row.position: _Standing(row.attempt_count, row.customer_id, row.data_key_id) for row in rows}
     return standing, {row.endpoint_id: _health_of(row) for row in rows}
 
@@ -196,8 +199,7 @@ def _judge(tx: Tx, health: dict[str, _Health]) -> tuple[str, ...]:
         for endpoint_id, one in health.items()
         if one.failing_since != one.stored_since
     ]
-    if changed:
-        tx.conn.execute(_FAILING, changed)
+    _FAILING.many(tx.conn, changed)
     return tuple(endpoint_id for endpoint_id, one in health.items() if _disable(tx, endpoint_id, one))
 
 
