@@ -27,7 +27,6 @@ const FLUSH_MS = 100 // so that notes are a write for many messages
 const RETRY_MS = 1000 // and half as much more or less
 const SENDERS = 8 // of a single session that goes flat out
 const TICK_MS = 10
-const DELIVERED = 3
 
 const sessions = new Map()
 const auth = join(folder, 'auth')
@@ -61,8 +60,8 @@ function flush() {
   for (const name of Object.keys(tally)) tally[name] = 0
 }
 
-function count(what) {
-  tally[what] += 1
+function count(what, more = 1) {
+  tally[what] += more
   later()
 }
 
@@ -98,10 +97,9 @@ function connect(id, session) {
     setTimeout(() => connect(id, session), pause)
   })
   socket.ev.on('messages.upsert', ({ messages }) => messages.forEach((message) => arrived(id, session, message)))
-  socket.ev.on('messages.update', (updates) => {
-    for (const { update } of updates) if (update.status === DELIVERED) count('delivered')
-  })
+  // Its events leave acks out, and melt a receipt into a message that it has not told of yet; so count stanzas.
   socket.ws.on('CB:ack,class:message', ({ attrs }) => attrs.error || count('acked'))
+  socket.ws.on('CB:receipt', ({ attrs, content }) => attrs.type || count('delivered', 1 + (content?.[0]?.content?.length ?? 0)))
 }
 
 async function arrived(id, session, { key, message }) {

@@ -103,7 +103,7 @@ class Baileys:
         package = json.loads((FOLDER / "node_modules" / "@whiskeysockets" / "baileys" / "package.json").read_text())
         return (
             f"Baileys {package['version']}, Node {node_version(self._node)}, useMultiFileAuthState behind its own"
-            " cache of keys: keys are written before a message counts, no message is kept, nothing is synced to the disk"
+            " cache of keys: written before a message counts, without a sync; messages are not kept"
         )
 
     async def kill(self) -> None:
