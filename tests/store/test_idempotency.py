@@ -128,6 +128,35 @@ def test_effect_that_fails_leaves_the_key_free(world: World, scope: Scope) -> No
     assert claim(world, scope) == Fresh()
 
 
+def test_answer_is_kept_with_its_effect(world: World, scope: Scope) -> None:
+    acted: list[bytes] = []
+
+    def act(body: bytes = BODY, now: int = NOW, answer: bytes = b"first") -> object:
+        def effect() -> tuple[str, int, bytes]:
+            acted.append(answer)
+            return "done", 202, answer
+
+        return world.store.call(idempotency.once, scope, "k", body, now, effect)
+
+    assert act() == "done"
+    assert act(answer=b"second") == Replay(202, b"first")
+    assert act(body=b"x" * 32) == Mismatch()
+    assert claim(world, scope) == Replay(202, b"first")
+    assert acted == [b"first"]
+    assert act(now=NOW + LIFETIME_MS, answer=b"third") == "done"
+    assert claim(world, scope, now=NOW + LIFETIME_MS) == Replay(202, b"third")
+
+
+def test_effect_that_fails_keeps_no_answer(world: World, scope: Scope) -> None:
+    def fail() -> tuple[str, int, bytes]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        world.store.call(idempotency.once, scope, "k", BODY, NOW, fail)
+    assert claim(world, scope) == Fresh()
+    assert world.store.call(idempotency.once, scope, "k", BODY, NOW, fail) == InProgress()
+
+
 def test_fifty_concurrent_claims_have_one_effect(world: World, scope: Scope, open_store: Callable[[], Store]) -> None:
     handles = [open_store() for _ in range(HANDLES)]
     with ThreadPoolExecutor(HANDLES) as pool:

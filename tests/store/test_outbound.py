@@ -122,6 +122,34 @@ def test_number_becomes_the_lid_that_is_known(talk: Conversation) -> None:
         assert (message.chat, message.chat_phone, message.chat_lid) == (LID_JID, PHONE, LID)
 
 
+@pytest.mark.parametrize(
+    "to", [PN_JID, LID_JID, "123@g.us", f"{OWN_PHONE}@s.whatsapp.net", "15550000009@s.whatsapp.net"]
+)
+def test_sender_that_was_looked_at_before_makes_the_same_message(talk: Conversation, to: str) -> None:
+    talk.write(*know_pair())
+
+    def take(tx: Tx) -> Message:
+        sender = messages.sender_of(tx, talk.id, talk.customer.id, talk.instance.mode, to)
+        assert sender is not None
+        assert sender.instance == talk.row()
+        return talk.accepting("S2", to, sender=sender)(tx)  # type: ignore[no-any-return] # a short way to say it
+
+    made, alone = talk.store.call(take), talk.accept("S1", to)
+    assert replace(made, id=alone.id, position=alone.position, wa_id=alone.wa_id) == alone == talk.message(alone.id)
+
+
+def test_sender_of_somebody_else_is_not_there(talk: Conversation) -> None:
+    def look(tx: Tx) -> list[object]:
+        mode = talk.instance.mode
+        return [
+            messages.sender_of(tx, talk.id, "cust_other", mode, PN_JID),
+            messages.sender_of(tx, talk.id, talk.customer.id, Mode.TEST, PN_JID),
+            messages.sender_of(tx, "inst_none", talk.customer.id, mode, PN_JID),
+        ]
+
+    assert talk.store.call(look) == [None] * 3
+
+
 def test_target_survives_with_its_bytes(talk: Conversation) -> None:
     target = {"wa_id": "3EB0T", "from_me": False, "author": LID_JID, "message": b"\x00\xff"}
     talk.accept(target=target)
