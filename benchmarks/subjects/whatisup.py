@@ -48,6 +48,8 @@ class WhatIsUp:
     folder: Path
     name: str = "whatisup"
     conditions: str = ""
+    command: Sequence[str] = ("-m", "benchmarks.watched", "serve")
+    """What Python is told to run."""
     _gateway: Gateway | None = None
     _lines: Lines | None = None
     _mark: int = 0
@@ -87,7 +89,7 @@ class WhatIsUp:
         if self._gateway is None:
             self._gateway = gateway_for(self.folder, ready)
             self._gateway.settings = {**self._gateway.settings, **UNLIMITED, **LOOPBACK, "PYTHONPATH": _ROOT}
-            self._gateway.command = ("-m", "benchmarks.watched", "serve")
+            self._gateway.command = self.command
         await self._gateway.start()
         await self._gateway.wait_ready()
         if self._lines is None:
