@@ -31,9 +31,9 @@ async def connect(live: Live) -> Mapping[str, float]:
     figures = {"uss_before": float((await live.settled()).uss)}
     took_s = 0.0
     if live.size > BASE:
-        took_s += await _grow(live, BASE)
+        took_s += await grow(live, BASE)
         figures["uss_at_10"] = (await live.settled()).uss
-    figures["connect_s"] = took_s + await _grow(live, live.size)
+    figures["connect_s"] = took_s + await grow(live, live.size)
     memory = await live.settled()
     figures |= {"uss": memory.uss, "rss": memory.rss, "pss": memory.pss}
     if live.size > BASE:
@@ -41,7 +41,7 @@ async def connect(live: Live) -> Mapping[str, float]:
     return figures | await _idle(live)
 
 
-async def _grow(live: Live, to: int) -> float:
+async def grow(live: Live, to: int) -> float:
     """Pair sessions until there are `to`; the seconds from the first request until the last is connected."""
     live.say(f"connecting {to - len(live.pairs)}")
     live.subject.watch()
