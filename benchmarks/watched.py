@@ -3,7 +3,7 @@
 Rule: nothing of the gateway's own is changed or slowed: one small append for each group commit, none for a message, and
 less than a microsecond for each turn of the loop.
 
-What is noted, in the working folder: `durability.json`, what the writer's own connection says of its settings;
+What is noted, in the working folder: `durability.json`, what the connection of the first commit says of its settings;
 `commits`, a record for each commit that appended events: unix nanoseconds, first and last position of those events; and
 on request (`read_loop`) `loop.json`, how late the event loop has been (`benchmarks.lateness`).
 """
@@ -16,18 +16,16 @@ import signal
 import struct
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import trio
 
 from benchmarks.lateness import Lateness, LoopWatch
-from whatisup.store.sqlite import SqliteBackend
-from whatisup.store.store import Results, Store, Strategy
+from whatisup.store.store import Results, Store, Written
 
 DURABILITY = "durability.json"
 COMMITS = "commits"
@@ -106,27 +104,30 @@ def _watch_loop() -> None:
     setattr(trio, "run", partial(run, instruments=[LoopWatch(lateness)]))  # noqa: B010 -- a plain assignment does not type
 
 
-def main() -> None:
-    """Run the command line, watched."""
-    _watch_loop()
-    prepare, attempt = SqliteBackend.prepare, Store._attempt
+def _watch_commits() -> None:
+    """Have the store tell of each commit once it has returned, and of the connection that made the first."""
+    conclude = Store._conclude
     log = os.open(COMMITS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    asked: list[dict[str, object]] = []
 
-    def watched_prepare(backend: SqliteBackend) -> None:
-        prepare(backend)
-        with backend.writer.connect() as connection:
-            said = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in WANTED}
-        Path(DURABILITY).write_text(json.dumps(said))
-
-    def watched_attempt(store: Store, batch: Sequence[Any], strategy: Strategy) -> Results:
-        results = attempt(store, batch, strategy)
+    def watched(store: Store, written: Written) -> Results:
+        if not asked:
+            asked.append({name: written.conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in WANTED})
+            Path(DURABILITY).write_text(json.dumps(asked[0]))
+        results = conclude(store, written)
         if results.events:
             os.write(log, _RECORD.pack(time.time_ns(), results.events[0].position, results.events[-1].position))
         return results
 
-    # Before any store is opened; what returns from `_attempt` is committed.
-    setattr(SqliteBackend, "prepare", watched_prepare)  # noqa: B010 -- a plain assignment does not type
-    setattr(Store, "_attempt", watched_attempt)  # noqa: B010
+    # Before any store is opened; what returns from `_conclude` is committed.
+    setattr(Store, "_conclude", watched)  # noqa: B010 -- a plain assignment does not type
+
+
+def main() -> None:
+    """Run the command line, watched."""
+    Path(DURABILITY).unlink(missing_ok=True)
+    _watch_loop()
+    _watch_commits()
     from api.cli import main as command_line
 
     command_line()

@@ -23,7 +23,7 @@ from benchmarks.processes import gateway_for
 from benchmarks.rows import Rows
 from benchmarks.spread import unix_ms
 from benchmarks.subjects.subject import Arrival, Counts, Pair, Posted, Stall
-from benchmarks.watched import Commits, durability, read_loop, restart_loop
+from benchmarks.watched import DURABILITY, Commits, durability, read_loop, restart_loop
 
 UNLIMITED: Mapping[str, str] = {
     "SEND_PACE_PER_S_TEST": "0",
@@ -35,6 +35,8 @@ UNLIMITED: Mapping[str, str] = {
 LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
 """So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
 _ROOT = str(Path(__file__).resolve().parents[2])
+COMMIT_S = 10.0
+"""How long the first commit may take."""
 LINES = 8
 """How many requests the customer of a single instance has under way at once, when it goes flat out."""
 QR_TRIES = 3
@@ -94,6 +96,9 @@ class WhatIsUp:
         await self._gateway.wait_ready()
         if self._lines is None:
             self._lines = Lines(Client(HOST, self._gateway.port, await self._gateway.test_key()))
+        with trio.fail_after(COMMIT_S):
+            while not (self.folder / DURABILITY).exists():
+                await trio.sleep(0.05)
         self.conditions = durability(self.folder)
 
     async def kill(self) -> None:
