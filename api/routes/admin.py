@@ -51,7 +51,7 @@ async def _find(exchange: Exchange[Any, Any]) -> Customer:
         Problem: `customer_not_found`.
     """
     customer_id = exchange.row_id("customer_id", "customer_not_found")
-    row = await exchange.edge.system.database.read(customers.get, customer_id)
+    row = await exchange.edge.system.database.look(customers.get, customer_id)
     if row is None:
         raise Problem("customer_not_found")
     return row

@@ -58,7 +58,7 @@ async def _instance(exchange: Reading) -> str | None:
     if wanted is None:
         return who.instance_id
     read = partial(instances.get, with_deleted=True)
-    row = await exchange.edge.system.database.read(read, wanted, who.customer_id, who.mode)
+    row = await exchange.edge.system.database.look(read, wanted, who.customer_id, who.mode)
     if row is None or not who.may_see(row.id):
         raise Problem("instance_not_found")
     return row.id

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import time
-from contextlib import nullcontext
 from typing import Final
 
 import structlog
@@ -142,9 +141,11 @@ async def _answer(
         caller=caller,
         raw_body=raw_body,
         trace=visit.trace,
+        is_near=caller is not None and endpoint.near is not None and endpoint.near(query, caller),
     )
-    is_search = caller is not None and endpoint.is_search
-    async with edge.streams.searches.one(exchange.principal.customer_id) if is_search else nullcontext():
+    if caller is None or exchange.is_near or not endpoint.is_search:
+        return await endpoint.handler(exchange)
+    async with edge.streams.searches.one(caller.customer_id):
         return await endpoint.handler(exchange)
 
 

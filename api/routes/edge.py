@@ -24,6 +24,7 @@ from api.routes.census import Census
 from api.routes.keyring import Keyring
 from api.routes.metrics import DeliveryStats, Metrics
 from api.routes.offers import Offers
+from api.routes.remembered import Remembered
 from api.streams import STALL_S, Fanout, Searches
 from whatisup.settings import Settings
 from whatisup.store import new_id
@@ -84,6 +85,8 @@ class Edge:
     """How long the reader of an event stream may leave unread what it is sent."""
     streams: Fanout = field(init=False)
     """Open event streams; revoking a key ends its streams here (`end_key`)."""
+    owned: Remembered = field(default_factory=Remembered)
+    """Instances that were found to be a customer's: (customer, mode, instance)."""
     key_uses: dict[str, int] = field(default_factory=dict)
     """When keys were last used (unix milliseconds), since that was last written to the store."""
     webhooks: WebhookClient | None = None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from msgspec import Struct
 from quart import Response
@@ -25,12 +25,16 @@ from whatisup.store.cursor import decode_cursor
 
 B = TypeVar("B", bound=Request)
 Q = TypeVar("Q", bound=Request)
+R = TypeVar("R")
 
 JSON = "application/json"
 SSE = "text/event-stream"
 
 # Who owns what is done with the admin key, where otherwise a customer stands.
 ADMIN = "admin"
+
+# More rows are not worth the loop's time, however easily they are found.
+NEAR_ROWS: Final = 50
 
 # What a path may name a row with; whatever else stands there never reaches the store.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -64,6 +68,17 @@ class Exchange(Generic[B, Q]):
     caller: Principal | None
     raw_body: bytes = field(default=b"", repr=False)
     trace: str | None = None
+    is_near: bool = False
+    """Whether what is asked for lies where one looks first, so that finding it takes no time (`Endpoint.near`)."""
+
+    async def read(self, fn: Callable[..., R], *args: Any) -> R:
+        """Read from the store as suits what is asked for: at once, or patiently and away from the loop.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, or did not answer in time.
+        """
+        database = self.edge.system.database
+        return await (database.look if self.is_near else database.read)(fn, *args)
 
     @property
     def method(self) -> str:
@@ -176,6 +191,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Near = Callable[[Any, Principal], bool]
 Handler = Callable[[Exchange[Any, Any]], Awaitable[Answer | Response]]
 
 
@@ -204,6 +220,8 @@ class Endpoint:
     takes_idempotency_key: bool = False
     costs_token: bool = True
     """Whether a request counts against the customer's rate limit."""
+    near: Near | None = None
+    """Of a search: whether what this request asks for are the first rows that an index has, however many there are."""
     problems: tuple[str, ...] = ()
     """Codes that only this kind of route answers with; the ones every route shares are added by the document."""
 

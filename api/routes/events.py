@@ -16,7 +16,7 @@ from quart import Response, request
 from api.auth import Principal
 from api.problems import Problem
 from api.routes.edge import Edge
-from api.routes.endpoint import JSON, Answer, Endpoint, Exchange
+from api.routes.endpoint import JSON, NEAR_ROWS, SSE, Answer, Endpoint, Exchange
 from api.schemas.payloads import PAYLOADS
 from api.schemas.replies import EventEnvelope, EventPage, StreamToken
 from api.schemas.requests import EventsQuery, NoQuery, Nothing
@@ -26,7 +26,6 @@ from whatisup.store import Event, events, instances, stream_keys
 
 log = structlog.get_logger(__name__)
 
-SSE: Final = "text/event-stream"
 EVENT_TYPES: Final = tuple(PAYLOADS)
 HARMLESS_TYPES: Final = tuple(name for name in EVENT_TYPES if not name.startswith("message."))
 """What a key without `messages:read` is shown."""
@@ -58,7 +57,7 @@ async def make_token(exchange: Exchange[Nothing, NoQuery]) -> Answer:
     ends_at = edge.now() + stream_keys.TOKEN_MS
     ends_at = min(ends_at, who.expires_at or ends_at)
     nonce = edge.entropy(stream_keys.NONCE_LENGTH)
-    token = await edge.system.database.read(stream_keys.mint, who.key_id, ends_at, nonce)
+    token = await edge.system.database.look(stream_keys.mint, who.key_id, ends_at, nonce)
     return Answer(StreamToken(token=token, expires_at=iso(ends_at)))
 
 
@@ -74,7 +73,7 @@ async def _wanted(exchange: Exchange[Nothing, EventsQuery]) -> Wanted:
 
 async def _may_read(exchange: Exchange[Nothing, EventsQuery], instance_id: str) -> bool:
     who = exchange.principal
-    return who.may_see(instance_id) and await exchange.edge.system.database.read(_owns, instance_id, who)
+    return who.may_see(instance_id) and await exchange.edge.system.database.look(_owns, instance_id, who)
 
 
 def _owns(conn: Any, vault: Any, instance_id: str, who: Principal) -> bool:
@@ -120,6 +119,12 @@ def _warn_of_key(exchange: Exchange[Nothing, EventsQuery]) -> dict[str, str]:
     return DEPRECATED
 
 
+def _is_near(query: EventsQuery, who: Principal) -> bool:
+    """Whether a page is the next rows of the customer's log, whatever they are."""
+    is_all = query.events is None and query.instance_id is None and who.instance_id is None and who.may_read_messages
+    return is_all and query.limit <= NEAR_ROWS
+
+
 # --- pages and streams ------------------------------------------------------------------------------------------------
 
 
@@ -132,10 +137,10 @@ async def _position(edge: Edge, who: Principal, cursor: str | None) -> int:
     """
     database = edge.system.database
     if cursor is None:
-        return await database.read(events.latest_position)
+        return await database.look(events.latest_position)
     position = None
     if _CURSOR.match(cursor) is not None:
-        position = await database.read(events.resolve, cursor, who.customer_id, who.mode)
+        position = await database.look(events.resolve, cursor, who.customer_id, who.mode)
     if position is None:
         raise Problem("bad_cursor", f"{_CURSORS} names no event of yours: it takes the `event_id` of one you have seen")
     return position
@@ -145,7 +150,7 @@ async def _page(exchange: Exchange[Nothing, EventsQuery], wanted: Wanted, cursor
     edge, limit = exchange.edge, exchange.query.limit
     after = None if cursor is None else await _position(edge, exchange.principal, cursor)
     read = partial(events.follow, after=after, limit=limit + 1, **wanted.filters)
-    rows: list[Event] = (await edge.system.database.read(read)).events
+    rows: list[Event] = (await exchange.read(read)).events
     shown, has_more = rows[:limit], len(rows) > limit
     data: list[EventEnvelope] = await envelopes(shown, edge.draw)
     return EventPage(data=data, next_cursor=shown[-1].id if has_more else None)
@@ -183,6 +188,7 @@ ENDPOINTS: Final = (
         name="stream_events",
         summary="Stream the event log (SSE), or page through it where JSON is asked for.",
         handler=list_or_stream,
+        near=_is_near,
         scope="events",
         query=EventsQuery,
         reply=EventPage,

@@ -172,7 +172,7 @@ async def _await_reply(exchange: Exchange[Any, Any], key: str) -> Claim:
 
 async def _look(exchange: Exchange[Any, Any], key: str) -> Claim | None:
     edge = exchange.edge
-    return await edge.system.database.read(_read, _scope(exchange), key, exchange.raw_body, edge.now())
+    return await edge.system.database.look(_read, _scope(exchange), key, exchange.raw_body, edge.now())
 
 
 def _read(conn: Any, vault: Any, scope: Scope, key: str, body: bytes, now: int) -> Claim | None:

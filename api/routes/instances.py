@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from actors.messages import Delete, Logout, PairCode, QrCode, RequestPairCode, RequestQr, Start, Stop
 from api.problems import Problem
-from api.routes.endpoint import JSON, Answer, Endpoint, Exchange, checked_cursor
+from api.routes.endpoint import JSON, NEAR_ROWS, Answer, Endpoint, Exchange, checked_cursor
 from api.routes.idempotency import act_once, write_once
 from api.routes.offers import LinkingCode
 from api.schemas import qr
@@ -59,7 +59,7 @@ def _create(exchange: Exchange[CreateInstance, NoQuery], tx: Tx) -> InstanceBody
 async def list_(exchange: Exchange[Nothing, PageQuery]) -> Answer:
     """Show a page; a bound key sees its own instance alone."""
     who, query = exchange.principal, exchange.query
-    rows, cursor = await exchange.edge.system.database.read(
+    rows, cursor = await exchange.read(
         instances.list_page, who.customer_id, who.mode, who.instance_id, query.limit, checked_cursor(query.cursor)
     )
     return Answer(InstancePage(data=[InstanceBody.of(row) for row in rows], next_cursor=cursor))
@@ -72,7 +72,7 @@ async def find(exchange: Exchange[Any, Any]) -> Instance:
         Problem: `instance_not_found`, for unknown, deleted and other people's alike.
     """
     who = exchange.principal
-    row = await exchange.edge.system.database.read(instances.get, exchange.instance_id, who.customer_id, who.mode)
+    row = await exchange.edge.system.database.look(instances.get, exchange.instance_id, who.customer_id, who.mode)
     if row is None:
         raise Problem("instance_not_found")
     return row
@@ -165,7 +165,7 @@ async def pair_code(exchange: Exchange[PairCodeRequest, NoQuery]) -> Answer:
 
 async def _require_phone(exchange: Exchange[PairCodeRequest, NoQuery], number: str) -> None:
     """Let a test instance be linked to the customer's own simulated phones alone."""
-    phone = await exchange.edge.system.database.read(phones.get, number, exchange.principal.customer_id)
+    phone = await exchange.edge.system.database.look(phones.get, number, exchange.principal.customer_id)
     if phone is None:
         message = "no sandbox phone of yours has this number; POST /v1/sandbox/phones makes one"
         raise Problem("validation_failed", message, field="phone_number")
@@ -208,6 +208,7 @@ ENDPOINTS: Final = (
         name="list_instances",
         summary="List instances, newest first.",
         handler=list_,
+        near=lambda query, _who: query.limit <= NEAR_ROWS,
         scope="instances:read",
         query=PageQuery,
         reply=InstancePage,

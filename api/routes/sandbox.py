@@ -163,7 +163,7 @@ async def find_phone(exchange: Exchange[Any, Any], number: str) -> Phone:
     """
     customer_id, phone = exchange.principal.customer_id, None
     if number.isascii() and number.isdigit():
-        phone = await exchange.edge.system.database.read(phones.get, number, customer_id)
+        phone = await exchange.edge.system.database.look(phones.get, number, customer_id)
     if phone is None:
         raise Problem("phone_not_found")
     return phone
@@ -178,7 +178,7 @@ async def _instance(exchange: Exchange[Any, Any], instance_id: str) -> Instance:
     who = exchange.principal
     row = None
     if who.may_see(instance_id):
-        row = await exchange.edge.system.database.read(instances.get, instance_id, who.customer_id, who.mode)
+        row = await exchange.edge.system.database.look(instances.get, instance_id, who.customer_id, who.mode)
     if row is None:
         raise Problem("instance_not_found")
     return row
@@ -225,7 +225,7 @@ async def linked_device(exchange: Exchange[Any, Any], instance_id: str) -> tuple
         Problem: `instance_not_found`, or `sandbox_refused` when no phone is linked.
     """
     row = await _instance(exchange, instance_id)
-    stored = await exchange.edge.system.database.read(auth.get, row.id, ACCOUNT, OWN)
+    stored = await exchange.edge.system.database.look(auth.get, row.id, ACCOUNT, OWN)
     if stored is None:
         raise Problem("sandbox_refused", "no phone is linked to the instance")
     account = Account.decode(stored)

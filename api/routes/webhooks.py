@@ -202,7 +202,7 @@ def _create(exchange: Creating, tx: Tx) -> WebhookEndpointBody:
 
 async def patch(exchange: Patching) -> Answer:
     """Change what is named, and nothing else."""
-    await exchange.edge.system.database.read(partial(find, exchange))
+    await exchange.edge.system.database.look(partial(find, exchange))
     if exchange.body.url is not UNSET:
         await _require_deliverable(exchange, exchange.body.url)
     with trio.CancelScope(shield=True):
@@ -357,7 +357,7 @@ async def list_(exchange: Exchange[Nothing, PageQuery]) -> Answer:
 
 async def show(exchange: Plain) -> Answer:
     """Show one endpoint."""
-    return Answer(WebhookEndpointBody.of(await exchange.edge.system.database.read(partial(find, exchange))))
+    return Answer(WebhookEndpointBody.of(await exchange.edge.system.database.look(partial(find, exchange))))
 
 
 _ONE: Final = "/v1/webhook-endpoints/{endpoint_id}"

@@ -57,7 +57,7 @@ class Watch:
             self._some_open = trio.Event()
             return
         try:
-            living = await self._database.read(stream_keys.living, asked, self._now())
+            living = await self._database.look(stream_keys.living, asked, self._now())
         except StoreError:
             log.warning("streams.keys_unknown")
             return
