@@ -55,8 +55,12 @@ fmt: dev-env ## format, and apply the lint fixes that are safe
 	@$(BIN)/python -m ruff format $(CODE)
 
 .PHONY: bench
-bench: dev-env ## what instances, messages, webhooks, requests and event streams cost; under ten minutes
+bench: dev-env ## WhatIsUp and Baileys side by side with 1 and 50 sessions; ten minutes at most
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-full
+bench-full: dev-env ## the same with up to 2000 sessions, and a soak: hours; goes on where it was interrupted
+	@exec $(BIN)/python -m benchmarks --full $(ARGS)
 
 .PHONY: chaos
 chaos: dev-env ## kill everything while 10,000 messages go each way, count, on both databases (about half an hour at most)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: sizes, messages, the customers' side; tables, and a JSON file under benchmarks/results/.
+"""`python -m benchmarks`: WhatIsUp and Baileys do the same work; a table, JSON, and a report with plots.
 
-Rule: bounded in time, on loopback, and every process it starts is ended.
+Rule: on loopback, bounded in time, and every process it starts is ended, also by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,164 +9,181 @@ import argparse
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import trio
 
-from benchmarks.edge import PARTS, SIZE, Edge, edge
-from benchmarks.edge_report import edge_report
-from benchmarks.report import conditions, table, verdict, write_json
-from benchmarks.size import Figures, measure
-from benchmarks.talk import Talk, talk
-from benchmarks.talk_report import talk_report
+from benchmarks.extras import EXTRAS, extra
+from benchmarks.figures import SCENARIO_TITLES, SUBJECTS
+from benchmarks.laps import lap
+from benchmarks.live import Options
+from benchmarks.machine import described, machine
+from benchmarks.profiling import PROFILE_SIZE, profile
+from benchmarks.progress import Progress
+from benchmarks.report.data import as_json
+from benchmarks.report.markdown import write
+from benchmarks.report.terminal import terminal
+from benchmarks.results import RunFolder, newest_unfinished
+from benchmarks.runner import Plan, Runner, leaves, ticking
 
-RESULTS = Path(__file__).parent / "results"
-LIMIT_S = 590.0
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+QUICK_SIZES, FULL_SIZES = (1, 50), (1, 10, 50, 200, 1000, 2000)
+QUICK_ROUNDS, FULL_ROUNDS = 5, 3
+LIMIT_S = 585.0
+"""A quick run ends by then, whatever is still missing."""
+PLANNED_S = 560.0
+"""No repetition is begun in it that would not be over by then."""
+QUICK = Options(is_full=False, idle_s=8.0, paced_s=6.0)
 MAX_LOAD = 0.5
 """A one-minute load from which a warning is due."""
-_LOG_TAIL = 30
-
-Part: TypeAlias = Callable[[int, Path, Callable[[str], None]], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Results:
-    """What was measured so far; `failed` says whether something was not."""
-
-    runs: list[Figures] = field(default_factory=list)
-    talk: Talk = field(default_factory=Talk)
-    edge: Edge = field(default_factory=Edge)
-    failed: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; 0 if all gave figures."""
+    """Run what is asked for; 0 if all of it gave figures."""
     options = _parse(arguments)
-    facts = conditions()
-    print(f"WhatIsUp benchmarks: Python {facts['python']}, {facts['cores']} cores, {facts['transport']},")
-    print(f"{facts['store']}; a sandbox as its own process on the same machine;")
-    print("pacing of logins and rate limits are off.")
-    if facts["load"] > MAX_LOAD:
-        print(f"Something else is running here (load {facts['load']:.1f}): do not quote these figures.")
-    if options.profile:
-        print("tracemalloc is on: only the list of what dominates is to be quoted.")
-    results = Results()
-    trio.run(_run, options, results)
-    _report(results, RESULTS / f"{facts['at'].replace(':', '')}.json", facts)
-    return 1 if results.failed else 0
-
-
-def _report(results: Results, path: Path, facts: Mapping[str, Any]) -> None:
-    if results.runs:
-        print("\n" + table(results.runs) + "\n\n" + verdict(results.runs))
-    if results.talk.flows:
-        print("\n" + talk_report(results.talk))
-    if results.edge.has_any:
-        print("\n" + edge_report(results.edge))
-    if results.runs or results.talk.flows or results.edge.has_any:
-        write_json(results.runs, path, results.talk, results.edge, facts)
-        print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    if options.report is not None:
+        return _rewrite(RunFolder(options.report))
+    if options.profile or options.only in EXTRAS:
+        return _text(options)
+    return _run(options)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sizes", type=_sizes, default=(1, 50, 200), help="instances, e.g. 1,50,200")
-    parser.add_argument("--busy", type=_sizes, default=(1, 50), help="busy instances that messages are measured with")
-    parser.add_argument("--only", choices=("sizes", "messages", *PARTS), help="measure one part alone")
-    parser.add_argument("--edge", type=int, default=SIZE, help="instances that webhooks, api and sse are measured with")
-    parser.add_argument("--idle-s", type=float, default=20.0, help="length of the idle window, seconds")
-    parser.add_argument("--profile", action="store_true", help="show what an instance's memory consists of")
+    parser.add_argument("--full", action="store_true", help="more sizes, three rounds, growth, and the soak")
+    parser.add_argument("--sizes", type=_sizes, help="sessions, e.g. 1,50,200")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured, at most")
+    parser.add_argument("--subject", choices=SUBJECTS, help="one subject alone")
+    parser.add_argument("--only", choices=(*SCENARIO_TITLES, *EXTRAS), help="one scenario alone")
+    parser.add_argument("--idle-s", type=float, help="length of the idle window, seconds")
+    parser.add_argument("--soak-s", type=float, default=1800.0, help="length of the soak, seconds")
+    parser.add_argument("--seed", type=int, default=1, help="what the soak's faults are drawn from")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with that run")
+    parser.add_argument("--fresh", action="store_true", help="do not go on with an unfinished full run")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write RESULTS.md from that run, measure nothing")
+    parser.add_argument("--profile", action="store_true", help="what a session's memory consists of (tracemalloc)")
     return parser.parse_args(arguments)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(sorted(int(word) for word in text.split(",")))
+    return tuple(sorted({int(word) for word in text.split(",")}))
 
 
-async def _run(options: argparse.Namespace, results: Results) -> None:
+def planned(options: argparse.Namespace) -> Plan:
+    """What the command line asks for."""
+    base = Options(is_full=True) if options.full else QUICK
+    return Plan(
+        sizes=options.sizes or (FULL_SIZES if options.full else QUICK_SIZES),
+        rounds=options.rounds or (FULL_ROUNDS if options.full else QUICK_ROUNDS),
+        subjects=SUBJECTS if options.subject is None else (options.subject,),
+        only=() if options.only is None else (options.only,),
+        is_full=options.full,
+        limit_s=None if options.full or options.only == "soak" else PLANNED_S,
+        options=Options(
+            is_full=base.is_full,
+            idle_s=options.idle_s or base.idle_s,
+            paced_s=base.paced_s,
+            soak_s=options.soak_s,
+            seed=options.seed,
+        ),
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = planned(options)
+    folder = _folder(options, plan.as_json())
+    folder.path.mkdir(parents=True, exist_ok=True)
+    found = machine(folder.path)
+    folder.begin(plan.as_json(), found)
+    for name, text in described(found):
+        print(f"{name}: {text}")
+    if found["load_1min"] > MAX_LOAD:
+        print(f"Something else is running here (load {found['load_1min']:.1f}): do not quote these figures.")
+    print(f"{', '.join(plan.subjects)}; N = {', '.join(map(str, plan.sizes))}; results in {_shown(folder.path)}")
+    progress = Progress()
+    runner = Runner(plan, folder, lap, progress)
+    is_over = trio.run(_bounded, runner.run, progress, None if plan.limit_s is None else LIMIT_S)
+    print("\n" + terminal(folder))
+    (folder.path / "results.json").write_text(as_json(folder), encoding="utf-8")
+    target = HERE if plan.is_full and folder.is_finished else folder.path
+    print(f"\nwritten to {_shown(folder.path / 'results.json')} and {_shown(write(folder, target))}")
+    return 0 if is_over and runner.is_whole else 1
+
+
+def _folder(options: argparse.Namespace, plan: Mapping[str, Any]) -> RunFolder:
+    """Where the run goes on, or a new one."""
+    if options.resume is not None:
+        return RunFolder(options.resume)
+    found = newest_unfinished(RESULTS, lambda there: there == plan) if options.full and not options.fresh else None
+    if found is not None:
+        print(f"going on with {_shown(found.path)} (--fresh begins anew)")
+        return found
+    return RunFolder(RESULTS / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ"))
+
+
+def _rewrite(folder: RunFolder) -> int:
+    """The reports of a run that is there."""
+    if not folder.results().records:
+        print(f"no figures in {_shown(folder.path)}")
+        return 1
+    print(terminal(folder))
+    print(f"\nwritten to {_shown(write(folder, HERE))}")
+    return 0
+
+
+def _text(options: argparse.Namespace) -> int:
+    """An extra, or the profile: text alone."""
+    size = max(options.sizes) if options.sizes else None
+    found: list[str] = []
+    progress = Progress()
+
+    async def work() -> None:
+        with tempfile.TemporaryDirectory(prefix="whatisup-bench-", ignore_cleanup_errors=True) as name:
+            progress.begin(options.only or "profile")
+            if options.profile:
+                found.append(await profile(size or PROFILE_SIZE, Path(name), progress.say))
+            else:
+                found.append(await extra(options.only, size, Path(name), progress.say))
+
+    try:
+        trio.run(_bounded, work, progress, LIMIT_S)
+    except* Exception as group:
+        found = [f"failed: {type(error).__name__}: {error}" for error in leaves(group)] + [""]
+    print("\n".join(found))
+    return 0 if len(found) == 1 else 1
+
+
+async def _bounded(work: Callable[[], Awaitable[None]], progress: Progress, limit_s: float | None) -> bool:
+    """Do it until it is over, the time is up, or somebody interrupts; whether it is over."""
+    is_over = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
-        results.failed = True
-        with trio.move_on_after(LIMIT_S) as limit:
-            results.failed = not await _measure(options, results)
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope, progress)
+        nursery.start_soon(ticking, progress)
+        with trio.move_on_after(float("inf") if limit_s is None else limit_s) as limit:
+            await work()
+            is_over = True
         if limit.cancelled_caught:
-            print(f"stopped after {LIMIT_S:.0f} s")
+            progress.tell(f"stopped after {limit_s:.0f} s")
         nursery.cancel_scope.cancel()
+    progress.end()
+    return is_over
 
 
-async def _measure(options: argparse.Namespace, results: Results) -> bool:
-    """Everything that is asked for, until something fails."""
-
-    async def idle(size: int, folder: Path, say: Callable[[str], None]) -> None:
-        figures = await measure(size, folder, idle_s=options.idle_s, is_profiled=options.profile, say=say)
-        results.runs.append(figures)
-
-    async def busy(size: int, folder: Path, say: Callable[[str], None]) -> None:
-        await talk(size, folder, results.talk, say)
-
-    async def customers(size: int, folder: Path, say: Callable[[str], None]) -> None:
-        await edge(size, folder, results.edge, say, parts=PARTS if options.only is None else (options.only,))
-
-    parts: list[tuple[str, Part, int]] = []
-    if options.only in (None, "sizes"):
-        parts += [("connected", idle, size) for size in options.sizes]
-    if options.only in (None, "messages") and not options.profile:
-        parts += [("busy", busy, size) for size in options.busy]
-    if options.only in (None, *PARTS) and not options.profile:
-        parts.append(("watched", customers, options.edge))
-    for what, part, size in parts:
-        print(f"\n{size} {what} instance{'s' if size > 1 else ''}", flush=True)
-        if not await _one(part, size):
-            return False
-    return True
-
-
-async def _one(part: Part, size: int) -> bool:
-    """Measure one size of one part; if it fails, say why and show its logs."""
-    started_at = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"  [{time.monotonic() - started_at:5.1f} s] {text}", flush=True)
-
-    is_done = False
-    with tempfile.TemporaryDirectory(prefix="whatisup-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        try:
-            await part(size, folder, say)
-            is_done = True
-        except* Exception as group:
-            for error in leaves(group):
-                say(f"failed: {type(error).__name__}: {error}")
-            _show_logs(folder)
-    return is_done
-
-
-def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    """The errors in a group, however deep."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error
-
-
-def _show_logs(folder: Path) -> None:
-    for path in (folder / "gateway.log", folder / "sandbox.log"):
-        if path.exists():
-            print(f"--- the last lines of {path.name}")
-            print("\n".join(path.read_text(errors="replace").splitlines()[-_LOG_TAIL:]))
-
-
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+async def _cancel_on_signal(scope: trio.CancelScope, progress: Progress) -> None:
     """Ctrl-C, SIGTERM and SIGHUP cancel the run, so that it ends its processes on the way out."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for _ in signals:
-            print("interrupted")
+            progress.tell("interrupted: ending what runs")
             scope.cancel()
+
+
+def _shown(path: Path) -> Path:
+    path = path.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import trio
 
 from api.demo.client import Client
 from benchmarks.beside import say
-from benchmarks.latency import Spread
 from benchmarks.line import Line
+from benchmarks.spread import Spread
 
 KEY = "BENCH_KEY"
 

@@ -14,9 +14,13 @@ from statistics import mean
 
 import trio
 
-from benchmarks.busy import Busy, Pair
-from benchmarks.latency import Passage, Spread, arrivals, deliveries, unix_ms
-from benchmarks.messages import FLOW_S, Posts, apart
+from benchmarks.live import Live
+from benchmarks.pace import apart
+from benchmarks.passages import Passage, arrivals, deliveries
+from benchmarks.scenarios.flow import FLOW_S
+from benchmarks.spread import Spread, unix_ms
+from benchmarks.subjects.subject import Pair
+from benchmarks.subjects.whatisup import Posts
 from whatisup.control import BurstRequest
 
 HAMMERS = 50
@@ -101,7 +105,7 @@ class Bursty:
 class _Hammer:
     """Asks for one message many times at once, again and again."""
 
-    busy: Busy
+    live: Live
     waves: int = 0
 
     async def strike_for(self, seconds: float) -> None:
@@ -115,7 +119,7 @@ class _Hammer:
         key, made = uuid.uuid4().hex, set[str]()
 
         async def ask() -> None:
-            made.add(await self.busy.post(self.busy.pairs[0], "hammered", key))
+            made.add(await self.live.whatisup.post(self.live.pairs[0], "hammered", key))
 
         async with trio.open_nursery() as nursery:
             for _ in range(HAMMERS):
@@ -125,21 +129,21 @@ class _Hammer:
         self.waves += 1
 
 
-async def hammered(busy: Busy, direction: str) -> Hammered:
+async def hammered(live: Live, direction: str) -> Hammered:
     """Everybody is flat out without an end; every other window somebody hammers."""
-    hammer, mark = _Hammer(busy), busy.rows.mark()
-    count = partial(busy.rows.ingested if direction == "in" else busy.rows.acked, mark)
+    hammer, mark = _Hammer(live), live.whatisup.rows.mark()
+    count = partial(live.whatisup.rows.ingested if direction == "in" else live.whatisup.rows.acked, mark)
     windows: dict[bool, list[Window]] = {False: [], True: []}
-    async with _flat_out(busy, direction):
+    async with _flat_out(live, direction):
         await trio.sleep(WINDOW_S / 2)
         for is_hammered in [False, True] * WINDOWS:
-            before, begun_at, cpu_s = count(), trio.current_time(), busy.cpu_s()[0]
+            before, begun_at, cpu_s = count(), trio.current_time(), live.cpu_s()[0]
             await (hammer.strike_for if is_hammered else trio.sleep)(WINDOW_S)
-            took_s, messages, used_s = trio.current_time() - begun_at, count() - before, busy.cpu_s()[0] - cpu_s
+            took_s, messages, used_s = trio.current_time() - begun_at, count() - before, live.cpu_s()[0] - cpu_s
             windows[is_hammered].append(Window(messages / took_s, messages / max(used_s, 0.01), used_s / took_s))
     return Hammered(
         direction=direction,
-        instances=len(busy.pairs),
+        instances=len(live.pairs),
         calm=windows[False],
         hammered=windows[True],
         waves=hammer.waves,
@@ -147,15 +151,15 @@ async def hammered(busy: Busy, direction: str) -> Hammered:
 
 
 @asynccontextmanager
-async def _flat_out(busy: Busy, direction: str) -> AsyncIterator[None]:
+async def _flat_out(live: Live, direction: str) -> AsyncIterator[None]:
     """All instances are flat out for as long as the block takes; with "in" there is no end to it afterwards either."""
     if direction == "in":
-        for pair in busy.pairs:
-            await busy.people.burst(pair.contact, BurstRequest(pair.number, ENDLESS))
+        for pair in live.pairs:
+            await live.people.burst(pair.contact, BurstRequest(pair.number, ENDLESS))
         yield
         return
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Posts(busy).flat_out, busy.pairs, ENDLESS)
+        nursery.start_soon(Posts(live.whatisup).flat_out, live.pairs, ENDLESS)
         yield
         nursery.cancel_scope.cancel()
 
@@ -185,16 +189,16 @@ class Spans:
         return any(passage.begun_at <= end and passage.ended_at >= begin for begin, end in self.spans)
 
 
-async def bursty(busy: Busy, direction: str) -> Bursty:
+async def bursty(live: Live, direction: str) -> Bursty:
     """All instances but one have traffic at a modest rate; that one, now and then, has a burst."""
-    noisy, others = busy.pairs[0], busy.pairs[1:]
-    mark, posts, spans, noise = busy.rows.mark(), Posts(busy), Spans(), Posts(busy)
+    noisy, others = live.pairs[0], live.pairs[1:]
+    mark, posts, spans, noise = live.whatisup.rows.mark(), Posts(live.whatisup), Spans(), Posts(live.whatisup)
     is_in, rate = direction == "in", OTHERS_PER_S[direction]
     each = round(rate * OTHERS_S)
 
     async def keep_busy(pair: Pair) -> None:
         if is_in:
-            await busy.people.burst(pair.contact, BurstRequest(pair.number, each, rate))
+            await live.people.burst(pair.contact, BurstRequest(pair.number, each, rate))
         else:
             await posts.paced(pair, rate, each)
 
@@ -203,31 +207,33 @@ async def bursty(busy: Busy, direction: str) -> Bursty:
         for _ in range(BURSTS):
             await trio.sleep(PAUSE_S)
             begun_at = unix_ms()
-            await (_burst_in(busy, noisy) if is_in else _burst_out(busy, noisy, noise))
+            await (_burst_in(live, noisy) if is_in else _burst_out(live, noisy, noise))
             spans.add(begun_at, unix_ms(), BURST[direction])
     wanted = each * len(others) + BURSTS * BURST[direction]
-    count = busy.rows.ingested if is_in else busy.rows.delivered
-    await busy.until(lambda: count(mark) >= wanted, FLOW_S, f"{wanted} messages are through")
-    passages = await (arrivals(busy, mark) if is_in else deliveries(busy, posts.begun_at))
+    count = live.whatisup.rows.ingested if is_in else live.whatisup.rows.delivered
+    await live.until(lambda: count(mark) >= wanted, FLOW_S, f"{wanted} messages are through")
+    passages = await (arrivals(live, mark) if is_in else deliveries(live, posts.posted))
     theirs = [passage for passage in passages if passage.instance_id != noisy.instance_id]
     return Bursty(
         direction=direction,
-        instances=len(busy.pairs),
+        instances=len(live.pairs),
         calm=Spread.of(passage.took_ms for passage in theirs if not spans.meet(passage)),
         disturbed=Spread.of(passage.took_ms for passage in theirs if spans.meet(passage)),
         burst_per_s=spans.per_s,
     )
 
 
-async def _burst_in(busy: Busy, noisy: Pair) -> None:
+async def _burst_in(live: Live, noisy: Pair) -> None:
     """One contact sends as fast as the sandbox goes; over when its last message is durable."""
-    since, count = busy.rows.mark(), BURST["in"]
-    await busy.people.burst(noisy.contact, BurstRequest(noisy.number, count))
-    await busy.until(lambda: busy.rows.ingested(since, noisy.instance_id) >= count, FLOW_S, "the burst came in")
+    since, count = live.whatisup.rows.mark(), BURST["in"]
+    await live.people.burst(noisy.contact, BurstRequest(noisy.number, count))
+    await live.until(
+        lambda: live.whatisup.rows.ingested(since, noisy.instance_id) >= count, FLOW_S, "the burst came in"
+    )
 
 
-async def _burst_out(busy: Busy, noisy: Pair, posts: Posts) -> None:
+async def _burst_out(live: Live, noisy: Pair, posts: Posts) -> None:
     """One instance is asked to send by a few senders at once; over when its last message is acknowledged."""
-    since, count = busy.rows.mark(), BURST["out"]
+    since, count = live.whatisup.rows.mark(), BURST["out"]
     await posts.flat_out([noisy], count)
-    await busy.until(lambda: busy.rows.acked(since, noisy.instance_id) >= count, FLOW_S, "the burst went out")
+    await live.until(lambda: live.whatisup.rows.acked(since, noisy.instance_id) >= count, FLOW_S, "the burst went out")

@@ -17,10 +17,13 @@ from actors.sandbox import SandboxClient
 from benchmarks.live import Live, Options
 from benchmarks.npm import Unavailable
 from benchmarks.processes import Sandbox
+from benchmarks.scenarios.api import api
 from benchmarks.scenarios.connect import connect
 from benchmarks.scenarios.flow import inbound, outbound
 from benchmarks.scenarios.resume import resume
+from benchmarks.scenarios.soak import soak
 from benchmarks.scenarios.storm import storm
+from benchmarks.scenarios.webhook import webhook
 from benchmarks.subjects.baileys import Baileys
 from benchmarks.subjects.subject import Subject
 from benchmarks.subjects.whatisup import WhatIsUp
@@ -36,6 +39,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "connect": connect,
     "inbound": inbound,
     "outbound": outbound,
+    "api": api,
+    "webhook": webhook,
+    "soak": soak,
     "resume": resume,
     "storm": storm,
 }

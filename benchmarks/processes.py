@@ -76,7 +76,7 @@ class Sandbox:
                 await self.process.wait()
 
 
-def gateway_for(folder: Path, ready: Mapping[str, str], *, is_profiled: bool = False) -> Gateway:
+def gateway_for(folder: Path, ready: Mapping[str, str]) -> Gateway:
     """A gateway whose test instances live on the sandbox that said `ready`; default store, default heartbeat."""
     certificate = folder / "sandbox.pem"
     certificate.write_text(ready["tls_certificate"])
@@ -91,5 +91,4 @@ def gateway_for(folder: Path, ready: Mapping[str, str], *, is_profiled: bool = F
             "RATE_LIMIT_PER_S_TEST": "0",  # one customer drives a whole fleet here
             "MALLOC_ARENA_MAX": "2",
         },
-        command=(str(Path(__file__).with_name("profiled.py")), "serve") if is_profiled else ("-m", "api.cli", "serve"),
     )

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profiled serve`: the gateway with tracemalloc on, dumping a snapshot when asked by SIGUSR1.
+"""`python -m benchmarks.profiled serve`: the gateway with tracemalloc on, dumping a snapshot when asked by SIGPROF.
 
 Rule: only for `make bench ARGS=--profile`; it costs time and memory, so its other figures are not to be quoted.
 tracemalloc sees what Python allocates. What OpenSSL and SQLite take is the rest of the USS.
@@ -31,7 +31,7 @@ async def request_snapshot(pid: int, folder: Path, name: str) -> Path:
     """Ask the profiled gateway `pid`, which runs in `folder`, for a snapshot, and wait until it is written."""
     target = folder / f"{name}.snapshot"
     (folder / _REQUEST).write_text(str(target))
-    os.kill(pid, signal.SIGUSR1)
+    os.kill(pid, signal.SIGPROF)
     with trio.fail_after(_WAIT_S):
         while not target.exists():
             await trio.sleep(0.1)
@@ -58,12 +58,12 @@ def component(filename: str) -> str:
 
 
 def main() -> None:
-    """Run the command line with tracemalloc on."""
+    """Run the command line, watched, with tracemalloc on."""
     tracemalloc.start()
-    signal.signal(signal.SIGUSR1, _dump)
-    from api.cli import main as command_line
+    signal.signal(signal.SIGPROF, _dump)
+    from benchmarks.watched import main as watched
 
-    command_line()
+    watched()
 
 
 if __name__ == "__main__":

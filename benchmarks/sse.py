@@ -6,17 +6,19 @@ the way in is a ratio of windows of one run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from api.demo.gateway import HOST
 from benchmarks.beside import Notes, Program
-from benchmarks.busy import Busy
-from benchmarks.latency import Spread, arrivals, lags
 from benchmarks.listeners import KEY, NOTES
-from benchmarks.messages import FLOW_S, SETTLE_S, apart
+from benchmarks.live import Live
+from benchmarks.pace import apart
+from benchmarks.passages import arrivals, lags
+from benchmarks.scenarios.flow import FLOW_S, SETTLE_S
+from benchmarks.spread import Spread
 from whatisup.control import BurstRequest
 
 SUBSCRIBERS = (0, 1, 50, 500)
@@ -67,37 +69,38 @@ def slower(found: Sequence[Fanout], one: Fanout) -> float | None:
     return one.way.p99 / base if base > 0 else None
 
 
-async def measure_sse(busy: Busy, say: Callable[[str], None]) -> list[Fanout]:
+async def measure_sse(live: Live) -> list[Fanout]:
     """Each number of subscribers for a few seconds."""
-    return [await _fan_out(busy, count, say) for count in SUBSCRIBERS]
+    return [await _fan_out(live, count) for count in SUBSCRIBERS]
 
 
-async def _fan_out(busy: Busy, count: int, say: Callable[[str], None]) -> Fanout:
-    program = Program("listeners", busy.folder, (HOST, str(busy.gateway.port), str(count)), {KEY: str(busy.api.key)})
-    notes = Notes(busy.folder / NOTES)
+async def _fan_out(live: Live, count: int) -> Fanout:
+    customer = live.whatisup.api
+    program = Program("listeners", live.folder, (HOST, str(customer.port), str(count)), {KEY: str(customer.key)})
+    notes = Notes(live.folder / NOTES)
     try:
         await program.start()
         said = await program.said(OPEN_S)
-        say(f"sse: {said['open']} subscribers, {said['refused']} refused; {PER_S:g} events a second")
-        return await _window(busy, notes, int(said["open"]), int(said["refused"]))
+        live.say(f"sse: {said['open']} subscribers, {said['refused']} refused; {PER_S:g} events a second")
+        return await _window(live, notes, int(said["open"]), int(said["refused"]))
     finally:
         await program.kill()
 
 
-async def _window(busy: Busy, notes: Notes, subscribers: int, refused: int) -> Fanout:
-    rate = PER_S / len(busy.pairs)
+async def _window(live: Live, notes: Notes, subscribers: int, refused: int) -> Fanout:
+    rows, rate = live.whatisup.rows, PER_S / len(live.pairs)
     each = max(1, round(WINDOW_S * rate))
-    events = each * len(busy.pairs)
-    mark, log_end, since = busy.rows.mark(), busy.rows.log_end(), notes.count()
-    cpu_s, begun_at = busy.cpu_s()[0], trio.current_time()
-    await apart(busy.pairs, rate, lambda pair: busy.people.burst(pair.contact, BurstRequest(pair.number, each, rate)))
-    await busy.until(lambda: busy.rows.ingested(mark) >= events, FLOW_S, f"{events} messages came in")
+    events = each * len(live.pairs)
+    mark, log_end, since = rows.mark(), rows.log_end(), notes.count()
+    cpu_s, begun_at = live.cpu_s()[0], trio.current_time()
+    await apart(live.pairs, rate, lambda pair: live.people.burst(pair.contact, BurstRequest(pair.number, each, rate)))
+    await live.until(lambda: rows.ingested(mark) >= events, FLOW_S, f"{events} messages came in")
     with trio.move_on_after(DRAIN_S):
         while notes.count() - since < events * subscribers:
             await trio.sleep(0.05)
     wall_s = trio.current_time() - begun_at
     await trio.sleep(SETTLE_S)
-    cpu_s = busy.cpu_s()[0] - cpu_s
+    cpu_s = live.cpu_s()[0] - cpu_s
     found = notes.since(since)
     return Fanout(
         subscribers=subscribers,
@@ -106,6 +109,6 @@ async def _window(busy: Busy, notes: Notes, subscribers: int, refused: int) -> F
         frames=len(found),
         wall_s=wall_s,
         cpu_s=cpu_s,
-        lag=Spread.of(lags(busy, log_end, found)),
-        way=Spread.of(passage.took_ms for passage in await arrivals(busy, mark)),
+        lag=Spread.of(lags(live.whatisup, log_end, found)),
+        way=Spread.of(passage.took_ms for passage in await arrivals(live, mark)),
     )

@@ -1,24 +1,28 @@
-"""How many requests the API answers: one client, then many, each with one request under way at a time.
+"""Scenario `api`: requests that customers make, by 50 clients at once and by one alone.
 
-Rule: the clients are a process of their own; every answer counts, and one that is an error fails the run, since an
-error is quickly made.
+Rule: the clients are a process of their own, each with one request under way; every answer counts, and one that is an
+error fails the scenario, since an error is quickly made.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from api.demo.gateway import HOST
 from benchmarks.askers import KEY, Wish
 from benchmarks.beside import Program
-from benchmarks.busy import Busy
-from benchmarks.latency import Spread
+from benchmarks.live import Live
+from benchmarks.scenarios.flow import befriend
+from benchmarks.spread import Spread
+from benchmarks.subjects.subject import Pair
 
-CLIENTS = (1, 50)
-ASK_S = 6.0
+CLIENTS = 50
+ASK_S = 5.0
+READ_S = 3.0
+"""How long a single client only reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +50,30 @@ class Asking:
         return self.times.count / self.cpu_s if self.cpu_s > 0 else 0.0
 
 
-def wishes(busy: Busy) -> list[Wish]:
+async def api(live: Live) -> Mapping[str, float]:
+    """See the module: 50 clients with mixed requests, one with the same, and one that only reads an instance."""
+    await befriend(live)
+    mixed = wishes(live.pairs)
+    reads = [wish for wish in mixed if wish.kind == "one instance"]
+    many = await ask(live, mixed, CLIENTS, ASK_S)
+    one = await ask(live, mixed, 1, ASK_S)
+    reader = await ask(live, reads, 1, READ_S)
+    return {
+        "api_per_s": many.per_s,
+        "api_per_cpu_s": many.per_cpu_s,
+        "api_p50_ms": many.times.p50,
+        "api_p99_ms": many.times.p99,
+        "api_one_p50_ms": one.times.p50,
+        "api_one_p99_ms": one.times.p99,
+        "api_read_cpu_ms": 1000 * reader.cpu_s / reader.times.count,
+        "api_read_p50_ms": reader.times.p50,
+    }
+
+
+def wishes(pairs: Sequence[Pair]) -> list[Wish]:
     """What is asked for: of ten requests seven read, one pages through the log, two have a message sent."""
-    paths = [f"/v1/instances/{pair.instance_id}" for pair in busy.pairs]
-    bodies = [{"to": pair.contact, "body": {"type": "text", "text": "asked for"}} for pair in busy.pairs]
+    paths = [f"/v1/instances/{pair.instance_id}" for pair in pairs]
+    bodies = [{"to": pair.contact, "body": {"type": "text", "text": "asked for"}} for pair in pairs]
     return [
         Wish("one instance", 3, paths),
         Wish("instances", 2, ["/v1/instances?limit=20"]),
@@ -59,27 +83,24 @@ def wishes(busy: Busy) -> list[Wish]:
     ]
 
 
-async def measure_api(busy: Busy, say: Callable[[str], None]) -> list[Asking]:
-    """Each number of clients for a few seconds."""
-    return [await _ask(busy, clients, say) for clients in CLIENTS]
-
-
-async def _ask(busy: Busy, clients: int, say: Callable[[str], None]) -> Asking:
-    say(f"api: {clients} client{'s' if clients > 1 else ''} for {ASK_S:g} s")
+async def ask(live: Live, wanted: Sequence[Wish], clients: int, seconds: float) -> Asking:
+    """So many clients for a few seconds."""
+    gateway = live.whatisup
+    live.say(f"api: {clients} client{'s' if clients > 1 else ''} for {seconds:g} s")
     program = Program(
         "askers",
-        busy.folder,
-        (HOST, str(busy.gateway.port), str(clients), str(ASK_S)),
-        {KEY: str(busy.api.key)},
-        json.dumps([asdict(wish) for wish in wishes(busy)]).encode(),
+        live.folder,
+        (HOST, str(gateway.api.port), str(clients), str(seconds)),
+        {KEY: str(gateway.api.key)},
+        json.dumps([asdict(wish) for wish in wanted]).encode(),
     )
-    mark, cpu_s = busy.rows.mark(), busy.cpu_s()[0]
+    mark, cpu_s = gateway.rows.mark(), live.cpu_s()[0]
     try:
         await program.start()
-        said = await program.said()
+        said = await program.said(30.0 + 2 * seconds)
         sent = said["spreads"].get("send", {}).get("count", 0)
-        await busy.until(lambda: busy.rows.acked(mark) >= sent, ASK_S * 10, f"{sent} messages are sent")
-        return asking(clients, busy.cpu_s()[0] - cpu_s, said)
+        await live.until(lambda: gateway.rows.acked(mark) >= sent, 30.0 + seconds * 10, f"{sent} messages are sent")
+        return asking(clients, live.cpu_s()[0] - cpu_s, said)
     finally:
         await program.kill()
 

@@ -15,84 +15,42 @@ import trio
 
 from api.demo.client import Client
 from benchmarks.askers import Asked, Wish, ask_on
-from benchmarks.asking import Asking, asking
 from benchmarks.beside import Notes, Program, packed
-from benchmarks.edge import Edge
-from benchmarks.edge_report import edge_report
+from benchmarks.extras import bursty_lines, hammered_lines, streamed
 from benchmarks.fairness import Bursty, Hammered, Spans, Window
-from benchmarks.latency import Passage, Spread
 from benchmarks.listeners import frames_in
 from benchmarks.measure import Process
-from benchmarks.messages import Flow
+from benchmarks.passages import Passage
 from benchmarks.profiled import component, growth
-from benchmarks.report import conditions, table, verdict, write_json
+from benchmarks.profiling import growth_text
+from benchmarks.scenarios.api import asking
+from benchmarks.scenarios.soak import OF_THE_CONTACT, OF_THE_SESSION, Sample, drawn, slopes
+from benchmarks.scenarios.webhook import Load, added_cpu_ms, whole_ways
 from benchmarks.sink import NOTES, requests_in
-from benchmarks.size import Figures
+from benchmarks.spread import Spread
 from benchmarks.sse import Fanout, slower
-from benchmarks.talk import Talk
-from benchmarks.talk_report import talk_report
+from benchmarks.subjects.subject import Pair
 from benchmarks.watched import COMMITS, DURABILITY, WANTED, Commits, durability
-from benchmarks.webhooks import Hooked, Load
 
 KIB = 1024
-ONE = Figures(
-    instances=1,
-    uss_idle=60_000 * KIB,
-    uss_one=61_000 * KIB,
-    uss_all=61_000 * KIB,
-    uss_all_resumed=60_500 * KIB,
-    connect_all_s=0.5,
-    idle_window_s=60.0,
-    idle_cpu_s=0.6,
-    gateway_serving_s=1.0,
-    gateway_resume_s=1.2,
-    sandbox_resume_s=0.7,
-)
-MANY = replace(ONE, instances=201, uss_all=101_000 * KIB, uss_all_resumed=90_500 * KIB, idle_cpu_s=2.6)
-
-
-def cells(title: str) -> list[str]:
-    line = next(line for line in table([ONE, MANY]).splitlines() if title in line)
-    return line[40:].split()
-
-
-FLOW = Flow(
-    direction="in",
-    instances=50,
-    offered_per_s=None,
-    messages=2000,
-    wall_s=4.0,
-    gateway_cpu_s=2.5,
-    sandbox_cpu_s=4.0,
-    way=Spread(2000, 4.25, 21.0, 40.0),
-)
 CALM = Window(100.0, 200.0, 0.9)
 
 
-def talked(*, disturbed_ms: float = 30.0, hammered: float = 95.0, calm: tuple[float, ...] = (100.0, 100.0)) -> Talk:
-    bursty = Bursty(
+def burst(disturbed_ms: float) -> Bursty:
+    return Bursty(
         direction="in",
         instances=50,
         calm=Spread(500, 5.0, 15.5, 30.0),
         disturbed=Spread(500, 5.0, disturbed_ms, 60.0),
         burst_per_s=300.0,
     )
+
+
+def struck(hammered: float, calm: tuple[float, ...]) -> Hammered:
     windows = [replace(CALM, per_s=rate) for rate in calm]
-    struck = Hammered(direction="out", instances=50, calm=windows, hammered=[Window(hammered, 190.0, 0.9)], waves=12)
-    return Talk("synchronous=FULL", [FLOW], [bursty], [struck])
+    return Hammered(direction="out", instances=50, calm=windows, hammered=[Window(hammered, 190.0, 0.9)], waves=12)
 
 
-HOOKED = Hooked(
-    instances=10,
-    offered_per_s=25.0,
-    way=Spread(250, 4.5, 19.0, 22.0),
-    bare=[Load(400, 0.4), Load(400, 0.44)],
-    hooked=[Load(400, 1.24)],
-    drained=1000,
-    drain_s=4.0,
-    drain_cpu_s=2.0,
-    duplicates=0,
-)
 SILENT = Fanout(
     subscribers=0,
     refused=0,
@@ -106,58 +64,11 @@ SILENT = Fanout(
 CROWD = replace(
     SILENT, subscribers=50, frames=4990, cpu_s=3.0, lag=Spread(4990, 3.0, 9.0, 10.0), way=Spread(100, 5, 50, 60)
 )
-ONE_CLIENT = Asking(
-    clients=1,
-    wall_s=5.0,
-    cpu_s=2.0,
-    clients_cpu_s=0.5,
-    times=Spread(500, 8.0, 20.0, 30.0),
-    kinds={"send": Spread(9, 1, 2, 3)},
-)
-
-
-def edged() -> Edge:
-    many = replace(ONE_CLIENT, clients=50, times=Spread(2000, 90.0, 300.0, 400.0))
-    return Edge("synchronous=FULL", [HOOKED], [ONE_CLIENT, many], [SILENT, CROWD])
-
-
-def test_table_divides_memory_by_the_further_instances() -> None:
-    assert cells("USS per further instance") == ["–", "200"]
-    assert cells("only resumed") == ["–", "150"]
-
-
-def test_table_charges_an_instance_only_what_it_adds() -> None:
-    # 2.6 - 0.6 s over 200 further instances in a minute.
-    assert cells("CPU per further idle instance-hour") == ["36.0", "0.6"]
-
-
-@pytest.mark.parametrize(("kib", "word"), [(300, "met"), (301, "MISSED")])
-def test_verdict_holds_the_goal_against_the_largest_size(kib: int, word: str) -> None:
-    assert word in verdict([ONE, replace(MANY, uss_all=(61_000 + 200 * kib) * KIB)])
-
-
-def test_verdict_names_what_python_did_not_allocate() -> None:
-    text = verdict([replace(MANY, growth={"trio": 50.0 * KIB, "actors.instance": 30.0 * KIB})])
-    assert "120.0  not Python's" in text
-
-
-def test_json_holds_figures_and_conditions_but_no_addresses(tmp_path: Path) -> None:
-    write_json([ONE, MANY], tmp_path / "results" / "x.json", talked(), edged(), conditions())
-    content = json.loads((tmp_path / "results" / "x.json").read_text())
-    assert content["messages"]["flows"][0]["way"]["p99"] == 21.0
-    assert [run["instances"] for run in content["runs"]] == [1, 201]
-    assert content["edge"]["streamed"][1]["subscribers"] == 50
-    assert content["conditions"]["cores"] == os.cpu_count()
-
-
-def test_messages_are_divided_by_the_gateways_own_cpu() -> None:
-    (line,) = [line for line in talk_report(talked()).splitlines() if "flat out " in line and "bursts" not in line]
-    assert line.split() == ["50", "flat", "out", "2000", "500", "800", "1.25", "2.00", "4.2/21", "–"]
 
 
 @pytest.mark.parametrize(("disturbed_ms", "word"), [(31.0, "x 2.00, bar x 2: met"), (31.5, "x 2.03, bar x 2: MISSED")])
 def test_a_burst_may_double_the_others_p99(disturbed_ms: float, word: str) -> None:
-    assert word in talk_report(talked(disturbed_ms=disturbed_ms))
+    assert word in bursty_lines(burst(disturbed_ms))[0]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +80,7 @@ def test_a_burst_may_double_the_others_p99(disturbed_ms: float, word: str) -> No
     ],
 )
 def test_equal_keys_are_held_against_calm_windows(hammered: float, calm: tuple[float, ...], words: str) -> None:
-    assert words in talk_report(talked(hammered=hammered, calm=calm))
+    assert words in hammered_lines(struck(hammered, calm))[0]
 
 
 def test_spread_takes_ranks_of_what_was_measured() -> None:
@@ -221,7 +132,7 @@ def test_growth_sums_by_component(tmp_path: Path) -> None:
     ("path", "name"),
     [
         ("lib/python3.11/site-packages/trio/_ssl.py", "trio"),
-        (str(Path(__file__).parents[2] / "actors" / "instance" / "actor.py"), "actors.instance"),
+        (str(Path(__file__).parents[3] / "actors" / "instance" / "actor.py"), "actors.instance"),
         ("lib/python3.11/ssl.py", "python: ssl"),
         ("<frozen importlib>", "python"),
     ],
@@ -239,31 +150,10 @@ async def test_process_measures_this_one() -> None:
 # --- the customers' side --------------------------------------------------------------------------------------------
 
 
-def test_a_delivery_costs_what_it_adds_to_its_message() -> None:
-    assert HOOKED.added_cpu_ms == pytest.approx(2.05)
-    text = edge_report(edged())
-    assert "rate limits, pacing and budgets off; synchronous=FULL" in text
-    assert "1.05 without, 3.10 with a delivery: x 2.95, so 2.05 for a delivery; windows without differ by 10 %" in text
-    assert "replay of 1000, nothing else going on: 500 deliveries per CPU s of the gateway, 250/s" in text
-    assert "25 events/s: p50/p99 4.5/19 ms (250)" in text
-
-
-def test_a_price_of_noise_is_called_that() -> None:
-    found = Edge("", [replace(HOOKED, bare=[Load(400, 0.4), Load(400, 0.6)], way=Spread(50, 1, 2, 3))])
-    assert "for a delivery (too noisy to tell)" in edge_report(found)
-    assert "(50: too few for a p99)" in edge_report(found)
-
-
 def test_fan_out_is_held_against_nobody_listening() -> None:
-    *_, crowd = [line for line in edge_report(edged()).splitlines() if " 4990 " in line]
+    *_, crowd = [line for line in streamed([SILENT, CROWD]).splitlines() if " 4990 " in line]
     assert crowd.split() == ["50", "0", "100", "4990", "10", "499", "3.0/9.0", "30", "5.0/50", "x", "2.50"]
     assert slower([CROWD], CROWD) is None
-
-
-def test_api_figures_are_divided_by_wall_and_by_cpu() -> None:
-    text = edge_report(edged())
-    assert "api: 1 client, mixed requests: 100/s, 250 per CPU s of the gateway; p50/p99 8.0/20 ms" in text
-    assert "50 clients instead of 1: x 4.00 requests/s, p99 x 15.0 (20 to 300 ms)" in text
 
 
 @pytest.mark.parametrize(
@@ -323,3 +213,45 @@ async def test_sink_answers_askers_and_notes_what_it_took(tmp_path: Path) -> Non
     assert asked.statuses == {200: sum(map(len, asked.times_ms.values()))}
     assert asked.broken == 0
     assert Notes(tmp_path / NOTES).count() == asked.statuses[200]
+
+
+def test_a_delivery_costs_what_it_adds_to_its_message() -> None:
+    assert added_cpu_ms([Load(400, 0.4), Load(400, 0.44)], [Load(400, 1.24)]) == pytest.approx(2.05)
+
+
+def test_a_webhooks_way_begins_at_the_contact_and_ends_at_its_first_arrival() -> None:
+    sent, events = {"wa1": 100.0, "wa2": 200.0}, {"evt1": "wa1", "evt2": "wa2", "evt3": "wa3"}
+    notes = [("evt1", 110.0), ("evt2", 230.0), ("evt1", 900.0), ("evt3", 5.0), ("evt4", 5.0)]
+    assert whole_ways(sent, events, notes) == Spread(2, 10.0, 30.0, 30.0)
+
+
+# --- the soak -------------------------------------------------------------------------------------------------------
+
+
+def test_slopes_leave_the_first_fifth_out() -> None:
+    samples = [Sample(10.0 * n, (900 if n < 40 else 1000) * KIB, 0, 50, 4, 100 + n // 20, n, 0) for n in range(200)]
+    found = slopes(samples)
+    assert found["soak_uss_slope_kib_per_h"] == 0
+    assert found["soak_task_slope_low"] > 0
+    assert found["soak_wal_mib_max"] == 199 / KIB / KIB
+
+
+def test_slopes_of_a_few_samples_are_none() -> None:
+    assert slopes([Sample(0.0, 1, 1, 1, 1, 1, 1, 1)]) == {"soak_wal_mib_max": 1 / KIB / KIB}
+    assert slopes([]) == {"soak_wal_mib_max": 0.0}
+
+
+def test_faults_are_drawn_from_the_seed_for_sessions_and_contacts() -> None:
+    pairs = [Pair(f"inst_{n}", f"4915200000{n:02}", f"4915300000{n:02}") for n in range(20)]
+    first, second = ([drawn(dice, pairs) for _ in range(300)] for dice in (random.Random(1), random.Random(1)))
+    assert first == second
+    assert {one.name for one in first} == {*OF_THE_SESSION, *OF_THE_CONTACT}
+    contacts = {pair.contact for pair in pairs}
+    assert all((one.scope.number in contacts) is (one.name in OF_THE_CONTACT) for one in first)
+
+
+def test_profile_names_what_python_did_not_allocate() -> None:
+    text = growth_text({"trio": 50.0 * KIB, "actors.instance": 30.0 * KIB, "tiny": 1.0}, 200.0 * KIB, 50)
+    assert "   50.0  trio" in text
+    assert "  120.0  not Python's" in text
+    assert "tiny" not in text
