@@ -5,10 +5,8 @@ Rule: the client is unmodified. Where Node or npm is missing, the tests are skip
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,46 +17,18 @@ from typing import Any
 import pytest
 import trio
 
-HERE = Path(__file__).parent
-VERSION = "7.0.0-rc14"
-INSTALL_S = 180
-NODE_MAJOR = 20
-PATIENCE_S = 20.0
+from benchmarks.npm import Unavailable, require_node
 
-_MANIFEST = HERE / "node_modules" / "@whiskeysockets" / "baileys" / "package.json"
-_DONE = HERE / "node_modules" / ".whatisup-installed"
-_INSTALL = ("install", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--no-progress")
+HERE = Path(__file__).parent
+PATIENCE_S = 20.0
 
 
 def require_baileys() -> str:
     """Install Baileys if it is not there yet; return Node's path, or skip the test."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("interop needs Node and npm, which are not installed")
-    major = subprocess.run([node, "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
-    if int(major.split(".")[0]) < NODE_MAJOR:
-        pytest.skip(f"interop needs Node {NODE_MAJOR}, this is {major.strip()}")
-    with (HERE / "package.json").open() as lock:
-        # Several test processes may want it at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_installed():
-            _install(npm)
-    return node
-
-
-def _is_installed() -> bool:
-    return _DONE.exists() and _MANIFEST.exists() and json.loads(_MANIFEST.read_text())["version"] == VERSION
-
-
-def _install(npm: str) -> None:
     try:
-        subprocess.run([npm, *_INSTALL], cwd=HERE, check=True, capture_output=True, timeout=INSTALL_S)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not install Baileys within {INSTALL_S} s")
-    except subprocess.CalledProcessError as error:
-        words = [line for line in error.stderr.decode("utf-8", "replace").splitlines() if "error" in line]
-        pytest.skip(f"npm could not install Baileys: {words[0] if words else error}")
-    _DONE.touch()
+        return require_node(HERE)
+    except Unavailable as why:
+        pytest.skip(f"interop: {why}")
 
 
 @dataclass
