@@ -18,7 +18,7 @@ from whatisup.errors import StoreError
 from whatisup.store import datakeys
 from whatisup.store.prepared import Prepared, Row
 from whatisup.store.records import Mode
-from whatisup.store.tables import idempotency
+from whatisup.store.tables import data_keys, idempotency
 from whatisup.store.transaction import Tx
 from whatisup.store.upsert import upsert
 from whatisup.store.vault import DataKey, Vault
@@ -77,6 +77,11 @@ Claim: TypeAlias = Fresh | Replay | InProgress | Mismatch
 _COLUMNS: Final = ("body_hmac", "data_key_id", "reply", "created_at", "expires_at")
 _IS: Final = and_(*(idempotency.c[column.name] == bindparam(f"is_{column.name}") for column in idempotency.primary_key))
 _LOOK: Final = Prepared(select(idempotency).where(_IS, idempotency.c.expires_at > bindparam("now")))
+_LOOK_WITH_KEY: Final = Prepared(
+    select(data_keys.c.id.label("owners_key_id"), *(column.label(column.name) for column in idempotency.c))
+    .select_from(data_keys.outerjoin(idempotency, and_(_IS, idempotency.c.expires_at > bindparam("now"))))
+    .where(data_keys.c.owner == bindparam("is_customer_id"))
+)
 _COMPLETE: Final = Prepared(
     update(idempotency).where(_IS).values(data_key_id=bindparam("new_key_id"), reply=bindparam("new_reply"))
 )
@@ -106,11 +111,13 @@ def once(
     `act` gives what to return, and the answer's status and body. One statement less than `claim` and `complete`, which
     are for effects that end in another transaction; writers take turns, so nobody takes the key meanwhile.
     """
-    found = look(tx.conn, tx.vault, scope, key, body_hmac, now)
-    if found is not None:
-        return found
+    row = _LOOK_WITH_KEY.one_or_none(tx.conn, **_named(scope, key), now=now)
+    if row is None:
+        raise StoreError(f"{scope.customer_id} has no data key")
+    if row.key is not None:
+        return _claimed(tx.conn, tx.vault, scope, row, body_hmac)
     value, status, body = act()
-    data_key = datakeys.of_owner(tx.conn, tx.vault, scope.customer_id)
+    data_key = datakeys.of_row(tx.conn, tx.vault, row.owners_key_id, scope.customer_id)
     reply = _sealed(tx, data_key, scope, key, (status, body, {}))
     _ANSWER.run(tx.conn, **_row(scope, key, body_hmac, now), data_key_id=data_key.id, reply=reply)
     return value
@@ -129,8 +136,12 @@ def look(
 ) -> Replay | InProgress | Mismatch | None:
     """What a key stands for by now, without claiming it; None if it is free."""
     row = _LOOK.one_or_none(conn, **_named(scope, key), now=now)
-    if row is None:
-        return None
+    return None if row is None else _claimed(conn, vault, scope, row, body_hmac)
+
+
+def _claimed(
+    conn: Connection, vault: Vault, scope: Scope, row: Row, body_hmac: bytes
+) -> Replay | InProgress | Mismatch:
     if not constant_time_equal(row.body_hmac, body_hmac):
         return Mismatch()
     return InProgress() if row.reply is None else _open(conn, vault, scope, row)

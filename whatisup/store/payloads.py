@@ -39,7 +39,7 @@ _CHAT_TYPES: Final = {"g.us": "group", "broadcast": "broadcast", "newsletter": "
 
 def iso(unix_ms: int) -> str:
     """A time as the API writes it: ISO 8601, UTC, milliseconds."""
-    return f"{datetime.fromtimestamp(unix_ms // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03}Z"
+    return f"{datetime.fromtimestamp(unix_ms // 1000, UTC).isoformat()[:19]}.{unix_ms % 1000:03}Z"
 
 
 def name_of(jid: str, phone: str | None) -> str:
