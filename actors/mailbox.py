@@ -106,6 +106,11 @@ class Mailbox:
         """Whether there is nothing to receive right now."""
         return not self._items
 
+    @property
+    def head(self) -> Envelope[Any] | Notice | None:
+        """The oldest item, left where it is; None if there is none."""
+        return self._items[0] if self._items else None
+
     async def ask(self, command: Command[R]) -> R:
         """Send `command` and wait for its reply; a cancelled asker leaves the command in the inbox.
 

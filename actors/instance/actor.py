@@ -11,7 +11,7 @@ nothing to do; it dies (and is rebuilt from the store) when it cannot trust its 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 NEVER = float("inf")
 # How many events of one peer are dealt with before the other instances get a turn.
 EVENTS_AT_ONCE = 64
+# How many bytes that wait are looked at together, so that what they say is committed and answered together.
+BYTES_AT_ONCE = 64 << 10
 
 
 class _Later:
@@ -173,6 +175,7 @@ class InstanceActor:
 
     async def _obey(self, envelope: Envelope[Any]) -> None:
         try:
+            await self.messaging.reading.settle()  # what came before counts before
             answer = await self._commands[type(envelope.command)](self, envelope.command, envelope.reply)
         except CommandRefused as refusal:
             envelope.reply.refuse(refusal)
@@ -194,6 +197,7 @@ class InstanceActor:
                 self.messaging.sending.nudge()
             case LinkLost(link, error) if link is self._link:
                 log.info("instance.link_lost", instance_id=self.id, error=str(error))
+                await self.messaging.reading.settle()
                 await self.drop(Trigger.CONNECTION_LOST)
             case _:
                 pass  # from a link that was hung up
@@ -241,10 +245,20 @@ class InstanceActor:
     async def _receive(self, connection: Connection, data: bytes) -> None:
         try:
             connection.receive_data(data, trio.current_time())
+            for more in self._take_more():
+                connection.receive_data(more, trio.current_time())
         except RemoteProtocolError as error:
             await self._reject(error)
         else:
             await self.advance()
+
+    def _take_more(self) -> Iterator[bytes]:
+        """What else has come over the socket, up to the first notice or command that came between: one unit's worth."""
+        room = BYTES_AT_ONCE
+        while room > 0 and isinstance(head := self._mailbox.head, BytesReceived) and head.link is self._link:
+            self._mailbox.receive_nowait()
+            room -= head.size
+            yield head.data
 
     async def advance(self) -> None:
         """React to what the connection has to tell, then send what it has to say."""
@@ -260,7 +274,7 @@ class InstanceActor:
                 if count % EVENTS_AT_ONCE == 0:  # a flooding peer gets its acks, and everybody else a turn
                     await self.flush()
                     await trio.lowlevel.checkpoint()
-            await self.messaging.reading.settle()
+            await self.messaging.rest()
             await self.flush()
         except RemoteProtocolError as error:
             await self._reject(error)

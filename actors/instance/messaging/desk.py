@@ -72,6 +72,11 @@ class Messaging:
         await self.reading.settle()
         return False
 
+    async def rest(self) -> None:
+        """Nothing more has come for now: settle the batch, unless it may wait for more of the same."""
+        if not self.reading.may_wait:
+            await self.reading.settle()
+
     async def heed(self, event: NotificationReceived | ReceiptReceived) -> None:
         """Deal with a notification or a retry receipt; one that cannot be dealt with deafens nobody."""
         if isinstance(event, NotificationReceived):
@@ -100,11 +105,19 @@ class Messaging:
     @property
     def deadline(self) -> float:
         """When `run_due` wants to be called, in monotonic seconds."""
-        return min(self.sending.deadline, self.repair.deadline, self.resending.deadline, self.typing.deadline)
+        return min(
+            self.reading.deadline,
+            self.sending.deadline,
+            self.repair.deadline,
+            self.resending.deadline,
+            self.typing.deadline,
+        )
 
     async def run_due(self) -> None:
         """Do what is due."""
         now = trio.current_time()
+        if self.reading.deadline <= now:
+            await self.reading.settle()
         if self.typing.deadline <= now:
             await self.typing.end()
         if self.resending.deadline <= now:

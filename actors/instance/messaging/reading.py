@@ -32,6 +32,9 @@ from whatisup.wire import encode_node
 
 log = structlog.get_logger(__name__)
 
+NEVER: Final = float("inf")
+PATIENCE_S: Final = 0.02
+"""How long acks and receipts wait for more of them, so that they share a commit and a packet; messages do not wait."""
 MAX_STANZAS: Final = 64
 MAX_BYTES: Final = 1 << 20
 MAX_NAMED: Final = 2048
@@ -49,7 +52,7 @@ GATHERED: Final = frozenset({MessageReceived, MessageAcked, ReceiptReceived})
 class Reading:
     """The stanzas of one connection that are received and not committed."""
 
-    __slots__ = ("_bytes", "_events", "_host", "_named", "_repair", "_sending", "_shelf", "_typing", "own")
+    __slots__ = ("_bytes", "_due_at", "_events", "_host", "_named", "_repair", "_sending", "_shelf", "_typing", "own")
 
     def __init__(self, host: Host, shelf: KeyShelf, sending: Sending, repair: Repair, typing: Typing) -> None:
         self._host = host
@@ -60,17 +63,22 @@ class Reading:
         self._events: list[Event] = []
         self._bytes = 0
         self._named = 0
+        self._due_at = NEVER
         self.own: Own | None = None
 
     def forget(self) -> None:
         """The connection is gone: whatever was not committed will be delivered again."""
         self._events.clear()
         self._bytes = self._named = 0
+        self._due_at = NEVER
 
     def gather(self, event: Event) -> None:
         """Take one more stanza into the batch."""
+        if not self._events:
+            self._due_at = trio.current_time() + PATIENCE_S
         self._events.append(event)
         if isinstance(event, MessageReceived):
+            self._due_at = -NEVER
             self._bytes += event.size
         elif isinstance(event, ReceiptReceived):
             self._named += len(event.receipt.ids) + len(event.receipt.users)
@@ -79,6 +87,27 @@ class Reading:
     def is_full(self) -> bool:
         """Whether the batch is to be settled before anything else is read."""
         return len(self._events) >= MAX_STANZAS or self._bytes >= MAX_BYTES or self._named >= MAX_NAMED
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the batch is better settled later: it holds only what is told of our own messages, in a quiet hour.
+
+        The receipt often follows its ack at once, and other messages' acks and receipts do.
+        """
+        connection = self._host.connection
+        return (
+            self._due_at > trio.current_time()
+            and connection is not None
+            and connection.is_logged_in
+            and not connection.is_draining
+            and not self._host.is_leaving
+            and not self._sending.is_held_up
+        )
+
+    @property
+    def deadline(self) -> float:
+        """When the batch is to be settled, in monotonic seconds."""
+        return self._due_at
 
     async def settle(self) -> None:
         """Commit the batch and answer it.

@@ -153,6 +153,11 @@ class Sending:
         return min(deadline, now + pace_s if pace_s > 0 else NEVER)
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether only acks let more go out."""
+        return len(self._flights) >= WINDOW
+
+    @property
     def _first_overdue_at(self) -> float:
         """When the first of what is on its way is to be sent again."""
         return next(iter(self._flights.values())).sent_at + ACK_S if self._flights else NEVER
