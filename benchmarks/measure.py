@@ -14,7 +14,8 @@ import trio
 QUIET_SHARE = 0.10
 QUIET_SHARE_EACH = 0.0002
 """So much of a core is quiet, of a process without sessions and for each session."""
-QUIET_SAMPLES = 4
+QUIET_SAMPLES = 5
+SAMPLE_S = 0.5
 SETTLE_S = 45.0
 
 
@@ -74,8 +75,8 @@ class Process:
         quiet, share = 0, QUIET_SHARE + QUIET_SHARE_EACH * sessions
         with trio.move_on_after(SETTLE_S):
             while quiet < QUIET_SAMPLES:
-                used_s = await self.cpu_over(1.0)
-                quiet = quiet + 1 if used_s < share else 0
+                used_s = await self.cpu_over(SAMPLE_S)
+                quiet = quiet + 1 if used_s < share * SAMPLE_S else 0
         return self.uss_bytes
 
     async def cpu_over(self, window_s: float) -> float:

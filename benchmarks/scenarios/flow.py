@@ -32,6 +32,8 @@ GREETINGS = 2
 GREET_S = 60.0
 SETTLE_S = 1.0
 FLOW_S = 90.0
+GROWTH_SHARE: Mapping[Direction, float] = {"in": 1.0, "out": 0.2}
+"""How much of `growth_messages` is spent on a direction: messages out take five times as long."""
 CHUNKS = 20
 """How many bursts the messages are sent in whose growth is looked at: a phone's queue has an end."""
 SLOWEST_PER_S = 20.0
@@ -163,10 +165,10 @@ async def _through(live: Live, found: Flow, count: Callable[[], int], what: str)
 
 async def _growth(live: Live, way: Direction) -> float:
     """Bytes that the subject holds more for each thousand messages, after `growth_messages` of them."""
-    chunk, left = live.options.growth_messages // CHUNKS, live.options.growth_messages
+    messages = round(live.options.growth_messages * GROWTH_SHARE[way])
+    left = messages
     before = (await live.settled()).uss
     while left > 0:
-        found = await flow(live, way, None, min(chunk, left), is_timed=False)
-        left -= found.messages
+        left -= (await flow(live, way, None, min(messages // CHUNKS, left), is_timed=False)).messages
     after = (await live.settled()).uss
-    return 1000 * (after - before) / live.options.growth_messages
+    return 1000 * (after - before) / messages

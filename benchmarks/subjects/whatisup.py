@@ -35,6 +35,8 @@ UNLIMITED: Mapping[str, str] = {
 LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
 """So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
 _ROOT = str(Path(__file__).resolve().parents[2])
+MOST_LINES = 200
+"""How many requests it has under way at once, however many instances there are."""
 COMMIT_S = 10.0
 """How long the first commit may take."""
 LINES = 8
@@ -221,8 +223,13 @@ class Posts:
 
     async def flat_out(self, pairs: Sequence[Pair], each: int) -> None:
         """`each` texts of every pair: one sender for each, or `LINES` for a single one."""
-        senders = LINES if len(pairs) == 1 else 1
+        senders, places = LINES if len(pairs) == 1 else 1, trio.CapacityLimiter(MOST_LINES)
+
+        async def sender(pair: Pair, count: int) -> None:
+            async with places:
+                await self.in_turn(pair, count)
+
         async with trio.open_nursery() as nursery:
             for pair in pairs:
                 for index in range(senders):
-                    nursery.start_soon(self.in_turn, pair, each // senders + (index < each % senders))
+                    nursery.start_soon(sender, pair, each // senders + (index < each % senders))
