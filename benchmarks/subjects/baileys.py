@@ -66,6 +66,7 @@ class Baileys:
     _marks: list[tuple[Counts, int]] = field(default_factory=list)
     _sessions: int = 0
     _runs: int = 0
+    _turn: trio.Lock = field(default_factory=trio.Lock)
 
     def __post_init__(self) -> None:
         self._events = Tail(self.folder / "events")
@@ -194,7 +195,8 @@ class Baileys:
     async def _do(self, what: str, **more: Any) -> None:
         if self.process is None or self.process.stdin is None:
             raise RuntimeError("Baileys was not started")
-        await self.process.stdin.send_all(json.dumps({"do": what, **more}).encode() + b"\n")
+        async with self._turn:
+            await self.process.stdin.send_all(json.dumps({"do": what, **more}).encode() + b"\n")
 
     async def _ask(self, what: str, event: str, within_s: float) -> dict[str, Any]:
         self._told.pop(event, None)
