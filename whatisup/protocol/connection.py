@@ -310,6 +310,12 @@ class Connection:
             for node in nodes:
                 self._exchange.send(node)
 
+    def send_encoded(self, stanzas: Sequence[bytes], now: float) -> None:
+        """Send stanzas as `send` does, that are kept as `encode_node` gave them."""
+        if self._command(now, logged_in=True):
+            for stanza in stanzas:
+                self._exchange.send_encoded(stanza)
+
     def query_devices(self, users: Sequence[Jid], now: float) -> None:
         """Ask for the devices of users (without device); one `DevicesAnswered` follows, also on failure."""
         if self._command(now, logged_in=True):

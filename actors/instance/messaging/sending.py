@@ -275,7 +275,7 @@ class Sending:
             token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
             flight = Flight(item.chat, frozenset(done.devices), done.phash, now, token_due, item.stage == "resync")
             self._depart(item.wa_id, flight)
-            connection.send([decode_node(done.stanza)], now)
+            connection.send_encoded([done.stanza], now)
         self._bucket.take(now, len(sealed))
         await self._host.flush()
 
@@ -313,7 +313,7 @@ class Sending:
                     self._ask_anew(item.chat)
                 else:
                     self._depart(item.wa_id, flight)
-                    connection.send([node], now)
+                    connection.send_encoded([item.stanza], now)
 
     def _depart(self, wa_id: str, flight: Flight) -> None:
         """Note what is on its way; `_flights` is in the order of departure."""

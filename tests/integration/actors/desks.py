@@ -31,7 +31,7 @@ from whatisup.store import Committed, Instance, Message, Mode, NewAuth, Op, SetS
 from whatisup.store.database import Database
 from whatisup.store.secrets import load_secrets
 from whatisup.store.store import Store, unix_ms
-from whatisup.wire import Node
+from whatisup.wire import Node, decode_node
 
 
 @dataclass
@@ -48,6 +48,9 @@ class Line:
 
     def send(self, nodes: Sequence[Node], _now: float) -> None:
         self.sent += nodes
+
+    def send_encoded(self, stanzas: Sequence[bytes], _now: float) -> None:
+        self.sent += map(decode_node, stanzas)
 
     def transmit(self, event: Event, _now: float) -> None:
         self.transmitted.append(event)

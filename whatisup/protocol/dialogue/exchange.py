@@ -61,7 +61,12 @@ class Exchange:
     def send(self, node: Node) -> None:
         """Queue a stanza; nothing happens after the end."""
         if self.transport is not None and not self.is_closed:
-            self._out.append(encode_frame(self.transport.encrypt(encode_node(node))))
+            self.send_encoded(encode_node(node))
+
+    def send_encoded(self, stanza: bytes) -> None:
+        """Queue a stanza that is encoded already, as `encode_node` does it."""
+        if self.transport is not None and not self.is_closed:
+            self._out.append(encode_frame(self.transport.encrypt(stanza)))
 
     def next_id(self) -> str:
         """Return an id no other request of this connection has."""
