@@ -20,6 +20,7 @@ from whatisup.wire import (
     PrologueDecoder,
     ServerHandshake,
     Transport,
+    compress_node,
     decode_node,
     encode_frame,
     encode_node,
@@ -147,7 +148,7 @@ class Session:
         if node.tag not in _NEVER_COMPRESSED and (
             self._compression is Compression.ALL or (self._compression is Compression.LARGE and len(encoded) > LARGE)
         ):
-            encoded = encode_node(node, compress=True)
+            encoded = compress_node(encoded)
         self.send_plaintext(encoded)
 
     def send_plaintext(self, plaintext: bytes) -> None:

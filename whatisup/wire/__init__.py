@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whatisup.wire.codec import MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, decode_node, encode_node
+from whatisup.wire.codec import MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, compress_node, decode_node, encode_node
 from whatisup.wire.frame import (
     MAX_FRAME,
     WA_HEADER,
@@ -40,6 +40,7 @@ __all__ = [
     "PrologueDecoder",
     "ServerHandshake",
     "Transport",
+    "compress_node",
     "decode_node",
     "encode_frame",
     "encode_node",

@@ -53,6 +53,7 @@ MAX_ELEMENTS: Final = 2**20
 """Most nodes plus attributes in one tree: three bytes on the wire cost some two hundred in memory. Ours."""
 
 _COMPRESSED: Final = 2
+_FAST: Final = 1  # the level: what is compressed here crosses no slow line
 
 _LIST_EMPTY: Final = 0
 _DICTIONARY_0: Final = 236
@@ -67,6 +68,8 @@ _BINARY_8: Final = 252
 _BINARY_20: Final = 253
 _BINARY_32: Final = 254
 _NIBBLE_8: Final = 255
+
+_LEAF: Final = bytes((_LIST_8, 2))  # the head of a node of a tag and content
 
 _LISTS: Final = frozenset({_LIST_EMPTY, _LIST_8, _LIST_16})
 _BINARIES: Final = frozenset({_BINARY_8, _BINARY_20, _BINARY_32})
@@ -105,9 +108,12 @@ def encode_node(node: Node, *, compress: bool = False) -> bytes:
     """
     out = bytearray(1)
     _write_node(out, node, 1)
-    if not compress:
-        return bytes(out)
-    return bytes((_COMPRESSED,)) + zlib.compress(out[1:])
+    return compress_node(out) if compress else bytes(out)
+
+
+def compress_node(encoded: bytes | bytearray) -> bytes:
+    """Return the compressed form of an uncompressed plaintext, both with their flag byte."""
+    return bytes((_COMPRESSED,)) + zlib.compress(memoryview(encoded)[1:], _FAST)
 
 
 def decode_node(data: bytes) -> Node:
@@ -166,7 +172,20 @@ def _write_node(out: bytearray, node: Node, depth: int) -> None:
     else:
         _write_list(out, len(content))
         for child in content:
-            _write_node(out, child, depth + 1)
+            if not _write_leaf(out, child, depth + 1):
+                _write_node(out, child, depth + 1)
+
+
+def _write_leaf(out: bytearray, node: Node, depth: int) -> bool:
+    """Write a node of the simplest form, or nothing: an upload or a digest of prekeys has hundreds of them."""
+    data = node.content
+    if node.attrs or not isinstance(data, bytes) or len(data) > 0xFF or depth > MAX_DEPTH:
+        return False
+    token = _TOKENS.get(node.tag)
+    if token is None:
+        return False
+    out += b"".join((_LEAF, token, bytes((_BINARY_8, len(data))), data))
+    return True
 
 
 def _write_list(out: bytearray, count: int) -> None:
@@ -317,8 +336,23 @@ class _Reader:
             return self._binary()
         if head in _LISTS:
             count = self._list()
-            return tuple([self.node(depth + 1) for _ in range(count)])
+            return tuple([self._leaf(depth + 1) or self.node(depth + 1) for _ in range(count)])
         return str(self._value())
+
+    def _leaf(self, depth: int) -> Node | None:
+        """A node of the simplest form, in one go; nothing is read of any other."""
+        data, pos = self.data, self.pos
+        if data[pos] != _LIST_8 or data[pos + 1] != 2:
+            return None
+        tag = _SINGLE[data[pos + 2]]
+        if tag is None or data[pos + 3] != _BINARY_8 or depth > MAX_DEPTH or self.elements >= MAX_ELEMENTS:
+            return None
+        end = pos + 5 + data[pos + 4]
+        if end > len(data):
+            return None
+        self.elements += 1
+        self.pos = end
+        return Node(tag, {}, data[pos + 5 : end])
 
     def _list(self) -> int:
         data, pos = self.data, self.pos
