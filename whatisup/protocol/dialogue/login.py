@@ -1,6 +1,7 @@
 """From `success` to connected, and the questions asked once that is done.
 
-    success -> prekey stock filled -> active -> Connected -> digest, props, block list, privacy, unified session
+    success -> prekey stock filled -> active -> Connected -> props, block list, privacy, unified session
+                                                                 ... much later: the digest
 
 Rule: nothing after `active` can fail a login, and neither a refusal nor silence on the way holds it up for good.
 
@@ -53,7 +54,7 @@ class Login:
 
     def _activated(self, _answer: Node | Refusal | None) -> None:
         self._exchange.emit(Connected())
-        self._stock.check_digest()
+        self._stock.check_digest_later()
         self._exchange.ask(partial(build_props_query, props_hash=self._props_hash), parse_props, self._props)
         self._exchange.ask(build_blocklist_query, as_is, _harmless)
         self._exchange.ask(build_privacy_query, as_is, _harmless)

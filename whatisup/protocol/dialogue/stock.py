@@ -4,6 +4,12 @@
                               ^             | refused, or no answer in 10 s
                               +--- count <--+ after 1, 2, 4 s, 30 s in all
 
+    connected -> 10 to 60 minutes -> digest
+
+The digest lists every key the server has of us, 812 of them: half of what a login costs both sides, were it asked then,
+as Baileys does. Nothing of a login waits for it, so it comes when a fleet that resumed together is at rest; by the
+registration id, which is random, so that it does not come together either. whatsmeow never asks.
+
 Rule: one-time prekeys whose upload was not answered may be on the server, so they are never offered again; each try
 counts anew and wants new ones. The whole is bounded, in time and by the ration of keys that may be minted, and a login
 goes on without it.
@@ -56,6 +62,11 @@ PAUSES_S: Final = (1.0, 2.0, 4.0)
 REST_S: Final = 60.0
 """How long after an upload the server's word that it runs low waits, to be asked about again then. Ours."""
 
+DIGEST_AFTER_S: Final = 600.0
+"""How long after a login the digest is asked for at the earliest."""
+DIGEST_SPREAD_S: Final = 3000.0
+"""Over how long the digests of a fleet are spread. Both ours."""
+
 _NO_BUNDLE: Final = 404
 
 
@@ -63,6 +74,7 @@ class PrekeyStock:
     """Fills the stock when asked to; at most one filling and one upload at a time."""
 
     __slots__ = (
+        "_digest_at",
         "_done",
         "_ends_at",
         "_exchange",
@@ -81,14 +93,18 @@ class PrekeyStock:
         self._ends_at: float | None = None  # Invariant: set exactly while filling
         self._pause_ends_at: float | None = None
         self._rested_at = float("-inf")
+        self._digest_at: float | None = None
         self._tries = 0
         self._is_uploading = False
         self._done: Callable[[], None] | None = None
 
     @property
     def deadline_at(self) -> float | None:
-        """When a pause or the whole filling ends, in monotonic seconds."""
-        return self._ends_at if self._pause_ends_at is None else self._pause_ends_at
+        """When a pause or the whole filling ends, or the digest is due, in monotonic seconds."""
+        filling = self._ends_at if self._pause_ends_at is None else self._pause_ends_at
+        if filling is None or self._digest_at is None:
+            return self._digest_at if filling is None else filling
+        return min(filling, self._digest_at)
 
     def fill(self, done: Callable[[], None]) -> None:
         """Count, and upload where the server runs low; `done` is called once, whatever comes of it."""
@@ -133,6 +149,11 @@ class PrekeyStock:
         """Compare what the server holds of us; harmless whatever comes of it."""
         self._exchange.ask(build_digest_query, parse_digest, self._digested)
 
+    def check_digest_later(self) -> None:
+        """Compare what the server holds of us, some time after the login."""
+        spread_s = self.identity.registration_id % DIGEST_SPREAD_S
+        self._digest_at = self._exchange.now + DIGEST_AFTER_S + spread_s
+
     def rotate(self, new: SignedPrekey) -> None:
         """Replace the signed prekey on the server."""
         key = PublicSignedPrekey.of(new)
@@ -144,7 +165,10 @@ class PrekeyStock:
         )
 
     def handle_timer(self, now: float) -> None:
-        """Try again after a pause; give up when the whole has taken too long."""
+        """Try again after a pause; give up when the whole has taken too long; ask for the digest when it is due."""
+        if self._digest_at is not None and self._digest_at <= now:
+            self._digest_at = None
+            self.check_digest()
         if self._ends_at is not None and self._ends_at <= now:
             self._finish()
         elif self._pause_ends_at is not None and self._pause_ends_at <= now:
@@ -157,6 +181,8 @@ class PrekeyStock:
             self._ends_at += by_s
         if self._pause_ends_at is not None:
             self._pause_ends_at += by_s
+        if self._digest_at is not None:
+            self._digest_at += by_s
         self._rested_at += by_s
 
     def _begin(self) -> None:

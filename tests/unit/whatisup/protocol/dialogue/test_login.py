@@ -6,7 +6,8 @@ import pytest
 
 from tests.playbook import ACCOUNT, OWN_LID, UNIX, Playbook
 from whatisup.jid import Jid
-from whatisup.protocol.events import Connected, FrameDropped, LoginSucceeded, PropsReceived
+from whatisup.protocol.dialogue.stock import DIGEST_AFTER_S, DIGEST_SPREAD_S
+from whatisup.protocol.events import Connected, DigestChecked, FrameDropped, LoginSucceeded, PropsReceived
 from whatisup.protocol.outcomes import build_success
 from whatisup.protocol.stanzas.ib import parse_unified_session
 from whatisup.protocol.stanzas.iq import build_error, build_result
@@ -21,8 +22,8 @@ def said(book: Playbook) -> list[str]:
 
 def test_steps_come_in_order() -> None:
     book = Playbook.login().let_in()
-    assert said(book) == ["count", "active", "digest", "props", "iq", "privacy", "unified_session"]
-    assert book.kinds() == ["LoginSucceeded", "Connected", "DigestChecked", "PropsReceived"]
+    assert said(book) == ["count", "active", "props", "iq", "privacy", "unified_session"]
+    assert book.kinds() == ["LoginSucceeded", "Connected", "PropsReceived"]
 
 
 def test_success_reports_the_lid_and_the_clock() -> None:
@@ -62,7 +63,7 @@ def test_a_refused_active_connects_all_the_same() -> None:
 def test_a_background_query_may_be_refused(query: tuple[str, str]) -> None:
     book = Playbook.login()
     book.answers[query] = lambda request: build_error(request, 503)
-    book.let_in().advance(120)
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S + 120)
     assert book.of(Connected) == [Connected()]
     assert not book.connection.is_closed
 
@@ -71,15 +72,23 @@ def test_all_background_queries_may_stay_unanswered() -> None:
     book = Playbook.login()
     for query in BACKGROUND:
         del book.answers[query]
-    book.let_in().advance(120)
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S + 120)
     assert book.of(Connected) == [Connected()]
     assert not book.connection.is_closed
+
+
+def test_the_digest_is_asked_once_and_long_after_the_login() -> None:
+    book = Playbook.login().let_in().advance(DIGEST_AFTER_S - 1)
+    assert "digest" not in said(book)
+    book.advance(2 * DIGEST_SPREAD_S)
+    assert said(book).count("digest") == 1
+    assert len(book.of(DigestChecked)) == 1
 
 
 def test_an_odd_digest_is_dropped_and_harmless() -> None:
     book = Playbook.login()
     book.answers["encrypt", "digest"] = build_result
-    book.let_in()
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S)
     assert book.one(FrameDropped).reason == "an answer without a digest"
     assert book.of(Connected) == [Connected()]
 

@@ -11,7 +11,7 @@ from tests.playbook import CREDENTIALS, ENTROPY, IDENTITY, Playbook
 from whatisup.errors import LocalProtocolError
 from whatisup.lifecycle import Trigger
 from whatisup.protocol.credentials import SignedPrekey
-from whatisup.protocol.dialogue.stock import ANSWER_S, BUDGET_S, REST_S
+from whatisup.protocol.dialogue.stock import ANSWER_S, BUDGET_S, DIGEST_AFTER_S, DIGEST_SPREAD_S, REST_S
 from whatisup.protocol.events import (
     Closed,
     Connected,
@@ -282,14 +282,14 @@ def test_a_late_upload_that_fails_is_not_tried_again() -> None:
 def test_digest_is_compared(identity: PublicIdentity, matches: bool) -> None:
     book = Playbook.login()
     book.answers[DIGEST] = lambda request: build_digest(request, identity, [(1, bytes(32))])
-    book.let_in()
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S)
     assert book.one(DigestChecked).matches is matches
 
 
 def test_a_server_without_our_bundle_is_given_one() -> None:
     book = Playbook.login()
     book.answers[DIGEST] = lambda request: build_error(request, 404)
-    book.let_in()
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S)
     assert book.one(DigestChecked).matches is False
     assert book.one(PrekeysWanted).count == 812
 
@@ -297,7 +297,7 @@ def test_a_server_without_our_bundle_is_given_one() -> None:
 def test_any_other_trouble_with_the_digest_is_harmless() -> None:
     book = Playbook.login()
     book.answers[DIGEST] = lambda request: build_error(request, 500)
-    book.let_in().advance(70)
+    book.let_in().advance(DIGEST_AFTER_S + DIGEST_SPREAD_S + 70)
     assert book.of(DigestChecked) == []
     assert book.of(PrekeysWanted) == []
 
