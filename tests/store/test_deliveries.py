@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import OperationalError
 
 from tests.store.hooks import Hooks, arrived, failed
@@ -449,32 +450,29 @@ def test_event_that_was_tampered_with_keeps_no_other_back(hooks: Hooks) -> None:
     ],
 )
 def test_reads_of_the_queue_use_their_index_and_sort_nothing(sqlite_store: Store, query: str, index: str) -> None:
-    statements: list[tuple[str, Any]] = []
-
-    class Spy:
-        """Explains what would be executed."""
-
-        def __init__(self, conn: Any) -> None:
-            self.conn = conn
-
-        def execute(self, statement: Any, parameters: Any = None) -> list[Any]:
-            compiled = statement.compile(self.conn.engine, compile_kwargs={"render_postcompile": True})
-            values = compiled.construct_params(parameters or {})
-            told_now = tuple(values[name] for name in compiled.positiontup)
-            rows = self.conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", told_now).all()
-            statements.extend((row[3], statement) for row in rows)
-            return []
-
+    executed: list[tuple[str, Any]] = []
     lane = Lane("wh_1", "inst_1", DeliveryKind.LIVE, is_late=query == "late")
     owner = {"customer_id": "cust_1", "mode": Mode.LIVE}
     reads: dict[str, Callable[[Any, Any], Any]] = {
-        "lane": lambda conn, vault: deliveries.due(Spy(conn), vault, lane),  # type: ignore[arg-type] # a spy
-        "late": lambda conn, vault: deliveries.due(Spy(conn), vault, lane),  # type: ignore[arg-type] # a spy
-        "failed": lambda conn, vault: deliveries.page(Spy(conn), vault, **owner, status=DeliveryStatus.FAILED),  # type: ignore[arg-type] # a spy
-        "page": lambda conn, vault: deliveries.page(Spy(conn), vault, **owner),  # type: ignore[arg-type] # a spy
+        "lane": lambda conn, vault: deliveries.due(conn, vault, lane),
+        "late": lambda conn, vault: deliveries.due(conn, vault, lane),
+        "failed": lambda conn, vault: deliveries.page(conn, vault, **owner, status=DeliveryStatus.FAILED),  # type: ignore[arg-type] # each has its type
+        "page": lambda conn, vault: deliveries.page(conn, vault, **owner),  # type: ignore[arg-type] # each has its type
     }
-    sqlite_store.read(reads[query])
-    plan = [step for step, _ in statements]
+
+    def note(_conn: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        executed.append((statement, values))
+
+    def explain(conn: Any, vault: Any) -> list[str]:
+        reads[query](conn, vault)
+        return [
+            row[3]
+            for asked, values in tuple(executed)
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", values)
+        ]
+
+    listen(sqlite_store._backend.reader, "before_cursor_execute", note)
+    plan = sqlite_store.read(explain)
     assert any(index in step for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan
 

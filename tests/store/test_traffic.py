@@ -109,8 +109,8 @@ def test_lists_are_gone_through_and_rows_looked_up(sqlite_store: Any) -> None:
     statements = {
         "known": inbound._KNOWN, "by wa id": progress._BY_WA_ID, "by id": progress._BY_ID, "queued": outbound._QUEUED
     }  # fmt: skip
-    for name, by_dialect in statements.items():
-        query = str(by_dialect["sqlite"].compile(sqlite_store._backend.writer))
+    for name, prepared in statements.items():
+        query = str(prepared._make("sqlite").compile(sqlite_store._backend.writer))
         steps = sqlite_store.read(
             lambda conn, _, q=query: [
                 row[3]
