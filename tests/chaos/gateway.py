@@ -20,7 +20,7 @@ import trio
 from api.cli import main
 from whatisup.store.backend import Backend
 from whatisup.store.sqlite import SqliteBackend
-from whatisup.store.store import Results, Store, Strategy
+from whatisup.store.store import Store, Strategy, Written
 
 FULL = Path(os.environ["CHAOS_FULL"])
 DURABILITY = Path(os.environ["CHAOS_DURABILITY"])
@@ -34,17 +34,17 @@ class Watch:
     """Stands before every transaction of the store."""
 
     def __init__(self) -> None:
-        self._attempt = Store._attempt
+        self._write = Store._write
         self._has_asked = False
 
-    def attempt(self, store: Store, batch: Sequence[Any], strategy: Strategy) -> Results:
+    def write(self, store: Store, batch: Sequence[Any], strategy: Strategy, **how: bool) -> Written:
         backend = store._backend
         if isinstance(backend, SqliteBackend):
             backend._tell_writer(f"max_page_count={NO_ROOM if FULL.exists() else ROOM}")
         if not self._has_asked:
             self._has_asked = True
             self._ask(backend)
-        return self._attempt(store, batch, strategy)
+        return self._write(store, batch, strategy, **how)
 
     def _ask(self, backend: Backend) -> None:
         questions = SQLITE if isinstance(backend, SqliteBackend) else POSTGRES
@@ -70,5 +70,5 @@ def show_tasks(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, show_tasks)
     watch = Watch()
-    Store._attempt = lambda *given: watch.attempt(*given)  # type: ignore[method-assign]  # the seam below every write
+    Store._write = lambda *given, **how: watch.write(*given, **how)  # type: ignore[method-assign]  # the seam below every write
     main()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
+from sqlalchemy import Connection
 
 from actors.writer import Writer
 from tests.store.hooks import beside
@@ -135,17 +138,21 @@ async def test_deliveries_are_announced_with_their_events(world: World) -> None:
     assert len(announced) == ACTORS
 
 
-async def test_reads_go_on_while_a_commit_takes_long(world: World) -> None:
-    """Readers have threads of their own."""
-    database = Database(world.store)
+async def test_reads_go_on_while_a_commit_takes_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither readers nor the loop wait for the disk."""
+    database, may_end, is_committing = Database(world.store), threading.Event(), threading.Event()
+    commit = world.store._backend.commit
+
+    def slow(connection: Connection) -> None:
+        is_committing.set()
+        assert may_end.wait(30)
+        commit(connection)
+
     async with writing(database) as writer, trio.open_nursery() as nursery:
-        may_end = trio.Event()
-
-        def slow(_tx: object) -> None:
-            trio.from_thread.run(may_end.wait)
-
-        nursery.start_soon(writer.call, slow)
-        while writer.queued == 0:
-            await trio.lowlevel.checkpoint()
+        monkeypatch.setattr(world.store._backend, "commit", slow)
+        nursery.start_soon(writer.call, lambda _tx: None)
+        while not is_committing.is_set():
+            await trio.sleep(0.001)
         assert await database.read(instances.get, world.id) == world.instance
+        assert await database.look(instances.get, world.id) == world.instance
         may_end.set()

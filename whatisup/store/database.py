@@ -1,23 +1,32 @@
 """The store for tasks: the one place where the store's work is handed to threads.
 
 Rule: one thread writes, a few read, one sweeps; each kind has its own limiter, so none waits behind another or behind
-DNS. A call is not cancellable once its thread runs, so what was begun is finished. The database's own timeouts bound
+DNS. What a local database (SQLite) does without waiting, it does at once, on the loop: the statements of a batch, but
+not its commit, and reads of a few rows. A hop to a thread costs more than those, and each of their statements would
+fight the loop for the interpreter. What turns out to wait, or to take long, is undone and done in a thread.
+
+A call is not cancellable once its thread runs, so what was begun is finished. The database's own timeouts bound
 it; a server that hangs without a word is given up after `READ_S` or `COMMIT_S`, and its thread keeps its place in the
 limiter until it ends, so that such threads do not pile up.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
+from outcome import Outcome, capture
+from sqlalchemy.exc import DBAPIError
 
 from whatisup.errors import StoreUnavailable
+from whatisup.store import auth, retention
 from whatisup.store.lock import DatabaseLock
 from whatisup.store.store import Item, Results, Store
+from whatisup.store.unit import Call, MarkDeleted, WipeAuth
 
 T = TypeVar("T")
 
@@ -26,6 +35,11 @@ READ_S: Final = 12.0
 """How long a read may take: more than a statement may, and bearable in a shutdown."""
 COMMIT_S: Final = 20.0
 """How long a batch may take; a batch that is given up may be there all the same, and its successors wait for it."""
+QUICK_S: Final = 0.008
+"""How long a batch may keep the loop."""
+MIN_QUICK_ITEMS, MAX_QUICK_ITEMS = 8, 128
+_LONG_OPS: Final = frozenset({WipeAuth, MarkDeleted})
+_LONG_CALLS: Final = frozenset({retention.sweep, auth.wipe_orphans})
 LOCK_POLL_S: Final = 1.0
 TELL_AGAIN_S: Final = 60.0
 
@@ -38,6 +52,7 @@ class Database:
         self._reading = trio.CapacityLimiter(readers)
         self._writing = trio.CapacityLimiter(1)
         self._sweeping = trio.CapacityLimiter(1)
+        self._item_s = QUICK_S / MAX_QUICK_ITEMS
 
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
         """Run `fn(conn, vault, *args)` in a read transaction.
@@ -53,6 +68,10 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be reached, or did not answer in time.
         """
+        if self.store.is_local:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(DBAPIError):
+                return self.store.glance(fn, *args)
         return await self.read(fn, *args)
 
     async def commit(self, batch: Sequence[Item]) -> Results:
@@ -61,7 +80,28 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be written, or did not answer in time.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.store.is_local and self._is_quick(batch) and not self._writing.borrowed_tokens:
+            begun_at = time.perf_counter()
+            written = self.store.start(batch)
+            if written is not None:
+                ending = _Ending(partial(self.store.end, written), self._writing)
+                self._learn(len(batch), time.perf_counter() - begun_at)
+                return await ending.wait(COMMIT_S)
         return await _answer(partial(self.store.commit, batch), self._writing, COMMIT_S)
+
+    @property
+    def quick_items(self) -> int:
+        """How many items a batch may have to be written at once, as far as is known."""
+        return min(MAX_QUICK_ITEMS, max(MIN_QUICK_ITEMS, int(QUICK_S / self._item_s)))
+
+    def _is_quick(self, batch: Sequence[Item]) -> bool:
+        return len(batch) <= self.quick_items and not any(_is_long(item) for item in batch)
+
+    def _learn(self, count: int, took_s: float) -> None:
+        """Remember what an item takes; small batches say less, since all pay for the transaction too."""
+        if count:
+            self._item_s += min(count / 32, 0.5) * (took_s / count - self._item_s)
 
     async def probe(self) -> None:
         """Write something small.
@@ -76,13 +116,61 @@ class Database:
         await trio.to_thread.run_sync(self.store.checkpoint, limiter=self._sweeping)
 
 
+def _is_long(item: Item) -> bool:
+    """Whether an item is known to take its time."""
+    if isinstance(item, Call):
+        return item.fn in _LONG_CALLS
+    return any(type(op) in _LONG_OPS for op in item.ops)
+
+
+class _Ending:
+    """Work that runs in a thread from here on: there is no checkpoint before it begins.
+
+    So nobody on the loop can come between, wait for the store's turn, and keep the loop from handing it on.
+    """
+
+    def __init__(self, work: Callable[[], Results], limiter: trio.CapacityLimiter) -> None:
+        self._outcome: Outcome[Results] | None = None
+        self._has_ended = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+        limiter.acquire_on_behalf_of_nowait(self)
+
+        def end(outcome: Outcome[Results]) -> None:
+            self._outcome = outcome
+            limiter.release_on_behalf_of(self)
+            self._has_ended.set()
+
+        def deliver(outcome: Outcome[Results]) -> None:
+            # Who has given up, and ended the loop, wants no answer.
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(end, outcome)
+
+        try:
+            trio.lowlevel.start_thread_soon(work, deliver, "commit")
+        except RuntimeError:  # the system gives us no thread: a late loop is better than a transaction that stays open
+            end(capture(work))
+
+    async def wait(self, within_s: float) -> Results:
+        """Wait for the end, cancelled or not, but not for ever."""
+        with trio.move_on_after(within_s, shield=True):
+            await self._has_ended.wait()
+        if self._outcome is not None:
+            return self._outcome.unwrap()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise StoreUnavailable(_silent_for(within_s))
+
+
 async def _answer(work: Callable[[], T], limiter: trio.CapacityLimiter, within_s: float) -> T:
     """Run `work` in a thread and wait for its end, cancelled or not, but not for ever."""
     await trio.lowlevel.checkpoint_if_cancelled()
     with trio.move_on_after(within_s, shield=True):
         return await trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
     await trio.lowlevel.checkpoint_if_cancelled()
-    raise StoreUnavailable(f"the database has not answered for {within_s:.0f} s")
+    raise StoreUnavailable(_silent_for(within_s))
+
+
+def _silent_for(within_s: float) -> str:
+    return f"the database has not answered for {within_s:.0f} s"
 
 
 @asynccontextmanager

@@ -378,14 +378,14 @@ async def test_drain_lets_attempts_end_and_writes_them_down(post: Office) -> Non
 async def test_store_outage_delays_outcomes_and_loses_none(post: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = await post.hook()
     await post.endpoint(hook)
-    commit, is_down = post.store.commit, False
+    write, is_down = post.store._write, False
 
-    def fail_now(batch: object) -> object:
+    def fail_now(*batch: Any, **how: Any) -> Any:
         if is_down:
             raise StoreUnavailable("the disk is full")
-        return commit(batch)  # type: ignore[arg-type]
+        return write(*batch, **how)
 
-    monkeypatch.setattr(post.store, "commit", fail_now)
+    monkeypatch.setattr(post.store, "_write", fail_now)
     async with post.open():
         await post.tell(*texts(10))
         await until(lambda: hook.taken)

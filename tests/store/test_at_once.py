@@ -1,0 +1,229 @@
+"""SQLite on the loop: what waits for nothing is done at once, what would wait is done in a thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from tests.store.world import World, boom, told
+from whatisup.errors import SealBroken, StoreError, StoreUnavailable
+from whatisup.store import Call, Committed, Database, SetStatus, Store, Tx, WipeAuth, instances
+
+ENDLESS = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 30000000) SELECT max(x) FROM n")
+
+
+@pytest.fixture
+def here(sqlite_store: Store) -> World:
+    """A world in a file of ours."""
+    return World(sqlite_store)
+
+
+@pytest.fixture
+def places(here: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where each commit waited for the disk."""
+    found: list[str] = []
+    commit = here.store._backend.commit
+
+    def noted(connection: Connection) -> None:
+        found.append(place())
+        commit(connection)
+
+    monkeypatch.setattr(here.store._backend, "commit", noted)
+    return found
+
+
+def place(*_: object) -> str:
+    return "loop" if threading.current_thread() is threading.main_thread() else "thread"
+
+
+def texts(world: World) -> list[str]:
+    return [event.data["text"] for event in world.events() if event.data]
+
+
+async def test_statements_run_on_the_loop_and_the_commit_does_not(here: World, places: list[str]) -> None:
+    results = await Database(here.store).commit([here.unit(told("a")), Call(place)])
+    assert (type(results[0]), results[1], places) == (Committed, "loop", ["thread"])
+    assert texts(here) == ["a"]
+    assert [event.data for event in results.events] == [{"text": "a"}]
+
+
+async def test_wipe_is_made_in_a_thread(here: World) -> None:
+    results = await Database(here.store).commit([here.unit(WipeAuth()), Call(place)])
+    assert results[1] == "thread"
+
+
+async def test_busy_file_is_waited_for_in_a_thread(here: World, sqlite_path: Path, places: list[str]) -> None:
+    with sqlite3.connect(sqlite_path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with trio.open_nursery() as nursery:
+            answers: list[Any] = []
+
+            async def commit() -> None:
+                answers.extend(await Database(here.store).commit([here.unit(told("late")), Call(place)]))
+
+            nursery.start_soon(commit)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not answers
+            other.execute("ROLLBACK")
+    other.close()
+    assert (answers[1], texts(here)) == ("thread", ["late"])
+    assert (await Database(here.store).commit([Call(place)]))[0] == "loop", "the next one need not wait"
+
+
+async def test_what_takes_long_is_undone_and_done_in_a_thread(here: World) -> None:
+    tried: list[str] = []
+
+    def long(tx: Tx) -> str:
+        tried.append(place())
+        if tried == ["loop"]:
+            tx.conn.execute(ENDLESS)
+        return place()
+
+    results = await Database(here.store).commit([here.unit(told("once")), Call(long)])
+    assert (tried, results[1]) == (["loop", "thread"], "thread")
+    assert texts(here) == ["once"]
+
+
+async def test_poison_harms_nobody_else(here: World) -> None:
+    poison = SetStatus(here.instance.status, has_account=True)
+    results = await Database(here.store).commit([here.unit(told("a")), here.unit(poison), Call(boom), Call(place)])
+    assert isinstance(results[0], Committed)
+    assert isinstance(results[1], StoreError)
+    assert isinstance(results[2], Exception)
+    assert texts(here) == ["a"]
+
+
+async def test_commit_that_did_not_happen_is_made_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, failures = here.store._backend, [OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O"))]
+    commit = backend.commit
+
+    def fail_once(connection: Connection) -> None:
+        if failures:
+            raise failures.pop()
+        commit(connection)
+
+    monkeypatch.setattr(backend, "commit", fail_once)
+    (result,) = await Database(here.store).commit([here.unit(told("once"))])
+    assert (type(result), texts(here)) == (Committed, ["once"])
+
+
+async def test_commit_that_failed_after_it_happened_is_settled(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, failures = here.store._backend, [OperationalError("COMMIT", None, sqlite3.OperationalError("lost"))]
+    commit = backend.commit
+
+    def fail_once(connection: Connection) -> None:
+        commit(connection)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(backend, "commit", fail_once)
+    (result,) = await Database(here.store).commit([here.unit(told("once"))])
+    assert (type(result), texts(here)) == (Committed, ["once"])
+
+
+async def test_what_was_begun_is_finished_though_its_author_is_cancelled(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, is_committing, commit = threading.Event(), threading.Event(), here.store._backend.commit
+    answers: list[Any] = []
+
+    def slow(connection: Connection) -> None:
+        is_committing.set()
+        assert may_end.wait(30)
+        commit(connection)
+
+    async def author() -> None:
+        answers.extend(await Database(here.store).commit([here.unit(told("once"))]))
+
+    monkeypatch.setattr(here.store._backend, "commit", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(author)
+        while not is_committing.is_set():
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+        may_end.set()
+    assert isinstance(answers[0], Committed)
+    assert texts(here) == ["once"]
+
+
+async def test_disk_that_hangs_is_given_up_and_its_transaction_is_nobody_else_s(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whatisup.store.database.COMMIT_S", 0.1)
+    may_end, commit = threading.Event(), here.store._backend.commit
+
+    def slow(connection: Connection) -> None:
+        assert may_end.wait(30)
+        commit(connection)
+
+    monkeypatch.setattr(here.store._backend, "commit", slow)
+    database = Database(here.store)
+    for word in ("first", "second"):
+        with pytest.raises(StoreUnavailable, match="has not answered"):
+            await database.commit([here.unit(told(word))])
+    may_end.set()
+    with trio.fail_after(10):
+        monkeypatch.setattr("whatisup.store.database.COMMIT_S", 10)
+        await database.commit([here.unit(told("third"))])
+    assert texts(here)[0] == "first"
+    assert texts(here)[-1] == "third"
+
+
+async def test_whoever_commits_without_the_loop_takes_their_turn(here: World) -> None:
+    """A synchronous commit between the begin and the end of one on the loop waits, and neither is stuck."""
+    database = Database(here.store)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for n in range(20):
+                nursery.start_soon(database.commit, [here.unit(told(f"a{n}"))])
+                await trio.sleep(0)
+                here.write(told(f"b{n}"))
+    assert sorted(texts(here)) == sorted([f"{who}{n}" for who in "ab" for n in range(20)])
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+async def test_look_reads_on_the_loop_what_was_committed_last(here: World) -> None:
+    database = Database(here.store)
+    assert await database.look(lambda _conn, _vault: place()) == "loop"
+    for status in ("one", "two"):
+        here.write(told(status))
+        assert await database.look(instances.get, here.id) == here.row()
+
+
+async def test_look_that_takes_long_goes_on_in_a_thread(here: World) -> None:
+    asked: list[str] = []
+
+    def long(conn: Connection, _vault: object) -> str:
+        asked.append(place())
+        if asked == ["loop"]:
+            conn.execute(ENDLESS)
+        return place()
+
+    assert await Database(here.store).look(long) == "thread"
+    assert await Database(here.store).look(instances.get, here.id) == here.row()
+
+
+async def test_look_that_fails_leaves_the_connection_as_it_was(here: World) -> None:
+    database = Database(here.store)
+
+    def broken(_conn: Connection, _vault: object) -> None:
+        raise SealBroken("x")
+
+    with pytest.raises(SealBroken):
+        await database.look(broken)
+    here.write(told("later"))
+    assert await database.look(instances.get, here.id) == here.row()
+
+
+async def test_look_cannot_write(here: World) -> None:
+    with pytest.raises(StoreError):
+        await Database(here.store).look(lambda conn, _vault: conn.execute(text("DELETE FROM events")))
