@@ -27,7 +27,8 @@ async def run_instance(slot: Slot, services: Services) -> None:
     bind_contextvars(instance_id=slot.key)
     await services.writer.wait_available()
     try:
-        row = await services.writer.call(instances.bump_incarnation, slot.key, lane=slot.key)
+        async with services.waking:
+            row = await services.writer.call(instances.bump_incarnation, slot.key, lane=slot.key)
     except UnknownInstance as refusal:
         slot.mailbox.refuse_waiting(refusal)
         return

@@ -38,6 +38,7 @@ from whatisup.errors import (
     RemoteProtocolError,
     TransportError,
 )
+from whatisup.jid import Jid
 from whatisup.lifecycle import LINKED, Situation, Trigger, should_run, step
 from whatisup.protocol.connection import Connection
 from whatisup.protocol.credentials import Account
@@ -92,6 +93,7 @@ class InstanceActor:
         # What the store holds of the server's wishes, so that hearing the same again writes nothing.
         self.routing_info: bytes | None = None
         self.props_hash: str | None = None
+        self.lid: Jid | None = None
         self.ration = PrekeyRation(trio.current_time())
         self.retry_at = NEVER
         self._mailbox = mailbox
@@ -209,7 +211,7 @@ class InstanceActor:
         if self._link is not None or not (should_run(self.row.status) or self.farewell is not None):
             return
         endpoint = self.services.endpoint(self.row.mode)
-        state = await self.services.database.read(auth.load, self.id)
+        state = await self.services.database.look(auth.load, self.id)
         if endpoint is None:
             await self.drop(Trigger.SERVER_UNAVAILABLE)
         elif state is None:
@@ -228,6 +230,7 @@ class InstanceActor:
             raise RuntimeError("a socket opened without auth state")
         self._transport = transport
         self.routing_info, self.props_hash = state.routing_info, state.props_hash
+        self.lid = None if state.account is None else state.account.lid
         self.connection = Connection(
             state.credentials,
             state.account,
@@ -314,6 +317,11 @@ class InstanceActor:
         is_certificate = isinstance(error, CertificateError)
         log.warning("instance.peer_refused", instance_id=self.id, error=str(error), is_certificate=is_certificate)
         await self.drop(Trigger.CERTIFICATE_REFUSED if is_certificate else Trigger.CONNECTION_LOST)
+
+    def arrived(self) -> None:
+        """The login is over: let the next instance through the gate."""
+        if self._link is not None:
+            self._link.arrived()
 
     def hang_up(self) -> None:
         """Close the socket, if there is one, and void what was on offer through it."""

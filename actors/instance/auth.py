@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from whatisup.crypto import Entropy, generate_keypair
 from whatisup.protocol.credentials import Account, Credentials
@@ -30,17 +30,19 @@ class AuthState:
     props_hash: str | None
 
 
+_NAMES: Final = ((CREDENTIALS, OWN), (ACCOUNT, OWN), (ROUTING_INFO, OWN), (PROPS_HASH, OWN))
+
+
 def load(conn: Any, vault: Any, instance_id: str) -> AuthState | None:
-    """Read the auth state of one instance in a store's read; None when there is none."""
-    credentials = auth.get(conn, vault, instance_id, CREDENTIALS, OWN)
+    """Read the auth state of one instance in a store's read, by one statement; None when there is none."""
+    found = auth.load(conn, vault, instance_id, _NAMES)
+    credentials, account, routing_info, props_hash = (found[name] for name in _NAMES)
     if credentials is None:
         return None
-    account = auth.get(conn, vault, instance_id, ACCOUNT, OWN)
-    props_hash = auth.get(conn, vault, instance_id, PROPS_HASH, OWN)
     return AuthState(
         Credentials.decode(credentials),
         None if account is None else Account.decode(account),
-        auth.get(conn, vault, instance_id, ROUTING_INFO, OWN),
+        routing_info,
         None if props_hash is None else props_hash.decode(),
     )
 

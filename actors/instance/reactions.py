@@ -60,6 +60,8 @@ log = structlog.get_logger(__name__)
 
 # As long as clients' authors have seen a code live; nothing specifies it.
 LINKING_CODE_S = 160.0
+# How many prekeys are sealed and committed at once.
+PREKEY_PORTION = 116
 
 
 async def transmit(actor: InstanceActor, event: Event) -> None:
@@ -90,6 +92,7 @@ async def on_refs_exhausted(actor: InstanceActor, _event: RefsExhausted) -> None
 
 async def on_pairing_offered(actor: InstanceActor, _event: PairingOffered) -> None:
     """Serve who waits for a linking code."""
+    actor.arrived()
     await offer_linking_code(actor)
 
 
@@ -143,7 +146,7 @@ async def on_primary_hello(actor: InstanceActor, event: PrimaryHelloReceived) ->
 
 async def on_adv_secret_agreed(actor: InstanceActor, event: AdvSecretAgreed) -> None:
     """Keep the new secret before the phone can use it."""
-    state = await actor.services.database.read(auth.load, actor.id)
+    state = await actor.services.database.look(auth.load, actor.id)
     if state is not None:
         await actor.commit(auth.put_credentials(state.credentials.with_adv_secret(event.adv_secret)))
         await transmit(actor, event)
@@ -172,9 +175,9 @@ async def on_pairing_failed(actor: InstanceActor, event: PairingFailed) -> None:
 
 async def on_login_succeeded(actor: InstanceActor, event: LoginSucceeded) -> None:
     """Keep our LID if the server names another than the stored one."""
-    if event.lid is None:
+    if event.lid is None or event.lid == actor.lid:
         return
-    state = await actor.services.database.read(auth.load, actor.id)
+    state = await actor.services.database.look(auth.load, actor.id)
     if state is not None and state.account is not None and state.account.lid != event.lid:
         account = state.account.with_lid(event.lid)
         await actor.commit(auth.put_account(account))
@@ -182,14 +185,21 @@ async def on_login_succeeded(actor: InstanceActor, event: LoginSucceeded) -> Non
 
 
 async def on_prekeys_wanted(actor: InstanceActor, event: PrekeysWanted) -> None:
-    """Make new one-time prekeys, keep them, then offer them."""
+    """Make new one-time prekeys, keep them, then offer them.
+
+    They are made and kept in portions: the whole at once would hold the writer up, and leave its peak in memory.
+    """
     async with actor.services.minting:
-        first_id = await actor.services.database.read(auth_rows.next_prekey_id, actor.id)
-        make = partial(auth.generate_prekeys, first_id, event.count, actor.services.entropy)
-        batch = await trio.to_thread.run_sync(make, limiter=actor.services.threads)
-        await actor.commit(*batch.ops())
+        first_id = await actor.services.database.look(auth_rows.next_prekey_id, actor.id)
+        public: list[tuple[int, bytes]] = []
+        for begin in range(0, event.count, PREKEY_PORTION):
+            count = min(PREKEY_PORTION, event.count - begin)
+            make = partial(auth.generate_prekeys, first_id + begin, count, actor.services.entropy)
+            batch = await trio.to_thread.run_sync(make, limiter=actor.services.threads)
+            await actor.commit(*batch.ops())
+            public += batch.public
         if actor.connection is not None:
-            actor.connection.upload_prekeys(batch.public, trio.current_time())
+            actor.connection.upload_prekeys(public, trio.current_time())
 
 
 async def on_prekeys_uploaded(actor: InstanceActor, event: PrekeysUploaded) -> None:
@@ -199,6 +209,7 @@ async def on_prekeys_uploaded(actor: InstanceActor, event: PrekeysUploaded) -> N
 
 async def on_connected(actor: InstanceActor, _event: Connected) -> None:
     """The session is up: say so, or use it to say farewell."""
+    actor.arrived()
     if actor.farewell is not None:
         await actor.say_farewell()
         return
