@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, or_, select, update
 
 from whatisup.errors import CursorExpired, SealBroken
 from whatisup.store import datakeys
@@ -33,6 +33,21 @@ _HEAD: Final = Prepared(select(log_head.c.position))
 _FLOOR: Final = Prepared(select(log_head.c.floor))
 
 
+def _page(of_instance: bool) -> Select[Any]:
+    query = _WITH_BODY.where(
+        events.c.customer_id == bindparam("customer"),
+        events.c.mode == bindparam("mode_"),
+        events.c.position > bindparam("after"),
+    )
+    if of_instance:
+        query = query.where(events.c.instance_id == bindparam("instance"))
+    return query.order_by(events.c.position).limit(bindparam("most"))
+
+
+_OF_ALL: Final = Prepared(_page(of_instance=False))
+_OF_INSTANCE: Final = Prepared(_page(of_instance=True))
+
+
 def page(
     conn: Connection,
     vault: Vault,
@@ -49,16 +64,14 @@ def page(
     `types` are names, `instance.*` or `*`; none means all. Events whose data has expired come with `data=None`; bodies
     of messages are put in from their rows, in the same statement, and are None beside `body_expired` once dropped.
     """
-    query = (
-        _WITH_BODY.where(events.c.customer_id == customer_id, events.c.mode == mode.value, events.c.position > after)
-        .order_by(events.c.position)
-        .limit(limit)
-    )
+    asked: dict[str, Any] = {"customer": customer_id, "mode_": mode.value, "after": after, "most": limit}
     if instance_id is not None:
-        query = query.where(events.c.instance_id == instance_id)
+        asked["instance"] = instance_id
+    rows: Sequence[Row]
     if types and "*" not in types:
-        query = query.where(or_(*map(_matches, types)))
-    rows = conn.execute(query).all()
+        rows = conn.execute(_page(instance_id is not None).where(or_(*map(_matches, types))), asked).all()
+    else:
+        rows = (_OF_INSTANCE if instance_id is not None else _OF_ALL).rows(conn, **asked)
     ids = {key_id for row in rows for key_id in _key_ids(row)}
     keys = {key_id: datakeys.of_row(conn, vault, key_id, customer_id) for key_id in ids}
     return [_from_row(vault, keys, row) for row in rows]

@@ -10,7 +10,22 @@ from functools import cache
 from typing import Any
 
 from msgspec import json
-from sqlalchemy import Connection, Select, and_, bindparam, exists, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from whatisup.errors import Fenced, UnknownInstance
 from whatisup.lifecycle import Reason, State
@@ -139,29 +154,31 @@ def list_page(
     Raises:
         BadCursor: no page gave out this cursor.
     """
-    query = _page(customer_id, mode, limit)
+    asked: dict[str, Any] = {"customer": customer_id, "mode_": mode.value, "most": limit + 1}
     if instance_id is not None:
-        query = query.where(instances.c.id == instance_id)
+        asked["instance"] = instance_id
     if cursor is not None:
-        created_at, last_id = decode_cursor(cursor)
-        query = query.where(tuple_(instances.c.created_at, instances.c.id) < tuple_(created_at, last_id))
-    rows = [from_row(row) for row in conn.execute(query)]
+        asked["behind_at"], asked["behind"] = decode_cursor(cursor)
+    rows = list(map(from_row, _page(instance_id is not None, cursor is not None).rows(conn, **asked)))
     has_more = len(rows) > limit
     return rows[:limit], encode_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if has_more else None
 
 
-def _page(customer_id: str, mode: Mode, limit: int) -> Select[Any]:
-    return (
-        select(instances)
-        .where(
-            instances.c.customer_id == customer_id,
-            instances.c.mode == mode.value,
-            instances.c.deleted_at.is_(None),
-            _NOT_LEAVING,
-        )
-        .order_by(instances.c.created_at.desc(), instances.c.id.desc())
-        .limit(limit + 1)
+@cache
+def _page(of_instance: bool, is_behind: bool) -> Prepared:
+    """The statement for a page, built once for each way of asking."""
+    query = select(instances).where(
+        instances.c.customer_id == bindparam("customer"),
+        instances.c.mode == bindparam("mode_"),
+        instances.c.deleted_at.is_(None),
+        _NOT_LEAVING,
     )
+    if of_instance:
+        query = query.where(instances.c.id == bindparam("instance"))
+    if is_behind:
+        place = tuple_(bindparam("behind_at", type_=BigInteger), bindparam("behind", type_=Text))
+        query = query.where(tuple_(instances.c.created_at, instances.c.id) < place)
+    return Prepared(query.order_by(instances.c.created_at.desc(), instances.c.id.desc()).limit(bindparam("most")))
 
 
 def runnable(conn: Connection, _vault: Vault | None) -> list[Runnable]:

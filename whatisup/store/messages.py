@@ -6,9 +6,10 @@ Rule: whoever asks for a customer names customer and mode, and what is not their
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, literal_column, select, tuple_
+from sqlalchemy import BigInteger, Connection, bindparam, literal_column, select, tuple_
 
 from whatisup.errors import BadCursor
 from whatisup.store import retained
@@ -67,17 +68,50 @@ def _opened(conn: Connection, vault: Vault, row: Row) -> Message:
     return message_of(row, body_of(conn, vault, row))
 
 
+@cache
+def _under(name: str, in_chat: bool) -> Prepared:
+    """The statement for messages of an instance under an id of ours (`id`) or of WhatsApp's (`wa_id`)."""
+    query = select(messages).where(
+        messages.c.instance_id == bindparam("instance"), messages.c[name] == bindparam("reference")
+    )
+    if in_chat:
+        query = query.where(_IN_CHAT)
+    return Prepared(query.order_by(messages.c.position).limit(bindparam("most")))
+
+
+_IN_CHAT: Final = messages.c.chat.in_(bindparam("chats", expanding=True))
+
+
 def by_wa_id(conn: Connection, vault: Vault, instance_id: str, wa_id: str, chat: str | None = None) -> list[Message]:
     """All messages of an instance under one WhatsApp message id, oldest first; `chat` is a JID in either form."""
-    query = select(messages).where(messages.c.instance_id == instance_id, messages.c.wa_id == wa_id)
-    query = query.order_by(messages.c.position).limit(100)
-    if chat is not None:
-        query = _in_chat(conn, vault, query, instance_id, chat)
-    return [_opened(conn, vault, row) for row in conn.execute(query)]
+    more = {} if chat is None else {"chats": _forms(conn, vault, instance_id, chat)}
+    found = _under("wa_id", chat is not None).rows(conn, instance=instance_id, reference=wa_id, most=100, **more)
+    return [_opened(conn, vault, row) for row in found]
 
 
-def _in_chat(conn: Connection, vault: Vault, query: Select[Any], instance_id: str, chat: str) -> Select[Any]:
-    return query.where(messages.c.chat.in_({chat, names_of(conn, vault, instance_id, chat).jid}))
+def _forms(conn: Connection, vault: Vault, instance_id: str, chat: str) -> tuple[str, str]:
+    """What a chat may be called in the rows."""
+    return chat, names_of(conn, vault, instance_id, chat).jid
+
+
+@cache
+def _page(in_chat: bool, of_direction: bool, is_since: bool, is_behind: bool) -> Prepared:
+    """The statement for a page, built once for each way of asking."""
+    query = select(messages).where(
+        messages.c.instance_id == bindparam("instance"),
+        messages.c.customer_id == bindparam("customer"),
+        messages.c.mode == bindparam("mode_"),
+    )
+    if in_chat:
+        query = query.where(_IN_CHAT)
+    if of_direction:
+        query = query.where(messages.c.direction == bindparam("direction_"))
+    if is_since:
+        query = query.where(messages.c.created_at >= bindparam("since"))
+    if is_behind:
+        place = tuple_(bindparam("behind_at", type_=BigInteger), bindparam("behind", type_=BigInteger))
+        query = query.where(tuple_(messages.c.created_at, messages.c.position) < place)
+    return Prepared(query.order_by(messages.c.created_at.desc(), messages.c.position.desc()).limit(bindparam("most")))
 
 
 def page(
@@ -100,25 +134,17 @@ def page(
     Raises:
         BadCursor: no page gave out this cursor.
     """
-    query = (
-        select(messages)
-        .where(
-            messages.c.instance_id == instance_id,
-            messages.c.customer_id == customer_id,
-            messages.c.mode == mode.value,
-        )
-        .order_by(messages.c.created_at.desc(), messages.c.position.desc())
-        .limit(limit + 1)
-    )
+    asked: dict[str, Any] = {"instance": instance_id, "customer": customer_id, "mode_": mode.value, "most": limit + 1}
     if chat is not None:
-        query = _in_chat(conn, vault, query, instance_id, chat)
+        asked["chats"] = _forms(conn, vault, instance_id, chat)
     if direction is not None:
-        query = query.where(messages.c.direction == direction)
+        asked["direction_"] = direction
     if since is not None:
-        query = query.where(messages.c.created_at >= since)
+        asked["since"] = since
     if cursor is not None:
-        query = query.where(tuple_(messages.c.created_at, messages.c.position) < tuple_(*_place(cursor)))
-    rows = conn.execute(query).all()
+        asked["behind_at"], asked["behind"] = _place(cursor)
+    query = _page(chat is not None, direction is not None, since is not None, cursor is not None)
+    rows = query.rows(conn, **asked)
     found = [_opened(conn, vault, row) for row in rows[:limit]]
     has_more = len(rows) > limit
     return found, encode_cursor(found[-1].created_at, str(found[-1].position)) if has_more else None
@@ -152,10 +178,9 @@ def find_target(conn: Connection, vault: Vault, instance_id: str, chat: str, ref
 
     Several messages under one WhatsApp id: the first one.
     """
-    column = messages.c.id if reference.startswith("msg_") else messages.c.wa_id
-    query = select(messages).where(messages.c.instance_id == instance_id, column == reference)
-    query = _in_chat(conn, vault, query, instance_id, chat).order_by(messages.c.position).limit(1)
-    row = conn.execute(query).one_or_none()
+    chats = _forms(conn, vault, instance_id, chat)
+    query = _under("id" if reference.startswith("msg_") else "wa_id", True)
+    row = query.one_or_none(conn, instance=instance_id, reference=reference, chats=chats, most=1)
     if row is None:
         return None
     original = original_of(conn, vault, row)
