@@ -24,6 +24,8 @@ async def test_only_small_frames_are_decoded_on_the_event_loop(tmp_path: Path, m
         return decode_node(plaintext)
 
     monkeypatch.setattr("whatisup.protocol.connection.decode_node", watched)
+    monkeypatch.setattr("whatisup.protocol.dialogue.stock.DIGEST_AFTER_S", 0.1)
+    monkeypatch.setattr("whatisup.protocol.dialogue.stock.DIGEST_SPREAD_S", 0.1)
     async with open_sandbox(tmp_path) as ready, open_house(tmp_path, ready) as house:
         await house.pair()
         with trio.fail_after(10):
