@@ -39,12 +39,14 @@ def line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float] | None
 def exponent(costs: Mapping[int, float]) -> float | None:
     """The `a` of cost ~ N^a, by least squares of log(cost) on log(N); None unless two sizes cost something.
 
-    Fixed costs of a process make a cost per session fall from N = 1 on, which would hide a growth further up: sizes
-    below 10 are left out where two others are there.
+    What is small is noisy, and what a process costs by itself would hide a growth further up: sizes below 50 are left
+    out where two larger ones are there, else those below 10.
     """
     known = {size: cost for size, cost in costs.items() if size > 0 and cost > 0}
-    large = {size: cost for size, cost in known.items() if size >= 10}
-    used = large if len(large) > 1 else known
+    used = known
+    for least in (10, 50):
+        large = {size: cost for size, cost in known.items() if size >= least}
+        used = large if len(large) > 1 else used
     fitted = line([math.log(size) for size in used], [math.log(cost) for cost in used.values()])
     return None if fitted is None else fitted[0]
 

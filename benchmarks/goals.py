@@ -113,39 +113,49 @@ def _least_session_ratio(results: Results) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A cost whose growth with N is fitted. `per_session` says what one session, or message, of N costs."""
+    """A cost whose growth with N is fitted. `of_one` says what one session, or message, costs.
+
+    It gets the figure at N, N, and the figure at N = 1 where that was measured.
+    """
 
     title: str
     key: str
-    per_session: Callable[[float, int], float]
+    of_one: Callable[[float, int, float | None], float]
     is_goal: bool = True
 
     def costs(self, results: Results, subject: str) -> Mapping[int, float]:
-        """The cost by size."""
+        """The cost of one, by N; those that noise made negative are left out."""
         found = results.by_size(self.key, subject)
-        return {size: self.per_session(summary.median, size) for size, summary in found.items() if summary.median > 0}
+        base = found[1].median if 1 in found else None
+        ones = ((size, self.of_one(summary.median, size, base)) for size, summary in found.items() if summary.median)
+        return {size: cost for size, cost in ones if cost > 0}
 
     def exponent(self, results: Results, subject: str) -> float | None:
         """The `a` of cost ~ N^a; the cost of all N together goes with N^(1 + a)."""
         return exponent(self.costs(results, subject))
 
 
-def _same(value: float, _size: int) -> float:
+def _same(value: float, _size: int, _base: float | None) -> float:
     return value
 
 
-def _share(value: float, size: int) -> float:
-    return value / size
+def _further(value: float, size: int, base: float | None) -> float:
+    """What each further one costs, if the cost of a process with a single one is known."""
+    return value / size if base is None else (value - base) / (size - 1) if size > 1 else 0.0
+
+
+def _inverse(value: float, _size: int, _base: float | None) -> float:
+    return 1 / value
 
 
 COSTS: Final = (
     Cost("memory of a further session", "session_uss", _same),
-    Cost("CPU of an idle session-hour", "idle_cpu_s_per_session_hour", _same),
-    Cost("time to pair a session", "connect_s", _share, is_goal=False),
-    Cost("CPU to resume a session", "resume_cpu_s", _share),
-    Cost("CPU of a session in a storm", "storm_cpu_s", _share, is_goal=False),
-    Cost("CPU of a message in", "in_per_cpu_s", lambda value, _: 1 / value),
-    Cost("CPU of a message out", "out_per_cpu_s", lambda value, _: 1 / value),
+    Cost("idle CPU of a further session", "idle_cpu_share", _further),
+    Cost("time to pair a further session", "connect_s", _further, is_goal=False),
+    Cost("CPU to resume a further session", "resume_cpu_s", _further),
+    Cost("CPU of a further session in a storm", "storm_cpu_s", _further, is_goal=False),
+    Cost("CPU of a message in", "in_per_cpu_s", _inverse),
+    Cost("CPU of a message out", "out_per_cpu_s", _inverse),
 )
 
 

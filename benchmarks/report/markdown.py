@@ -101,8 +101,8 @@ def _exponents(results: Results) -> str:
         return ""
     words = (
         "Least squares of log(cost of one) on log(N): the cost of one goes with N to the power of this, that of all N"
-        " together with one more. At 0 it does not depend on N; sizes below 10 are left out where two larger ones are"
-        " there, since what a process costs by itself would hide a growth."
+        " together with one more. At 0 it does not depend on N. What a further session costs is reckoned from N = 1 on;"
+        " sizes below 50 are left out where two larger ones are there."
     )
     head = ["cost of one", TITLES[WHATISUP], TITLES[BAILEYS]]
     return f"## How costs grow\n\n{words}\n\n" + _table(head, lines, right=(1, 2))

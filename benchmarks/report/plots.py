@@ -15,6 +15,7 @@ from benchmarks.results import Results, RunFolder
 
 INKS: Final = {WHATISUP: "a", BAILEYS: "b"}
 _SPREAD: Final = "Medians of the rounds; the strokes go from the smallest to the largest."
+_ONCE: Final = "One round."
 _WARM: Final = 0.2
 
 
@@ -40,26 +41,27 @@ def _series(
     return Series(title, points, INKS[subject], is_dashed)
 
 
-def _over_sizes(
-    title: str, y: Axis, series: Sequence[Series], *, note: str = _SPREAD, mark: Mark | None = None
-) -> Chart | None:
+def _over_sizes(title: str, y: Axis, series: Sequence[Series], mark: Mark | None = None) -> Chart | None:
+    """A chart over N; None where fewer than two sizes were measured."""
     there = [one for one in series if one.points]
-    sizes = sorted({point.x for one in there for point in one.points})
+    points = [point for one in there for point in one.points]
+    sizes = sorted({point.x for point in points})
     if len(sizes) < 2:
         return None
+    note = _SPREAD if any(point.low != point.high for point in points) else _ONCE
     axis = Axis("sessions in one process (N)", is_log=True, ticks=sizes)
     return Chart(title, axis, y, there, note, [mark] if mark else [])
 
 
 def _memory(results: Results) -> Chart | None:
-    lines = [_series(results, "uss", subject, is_dashed=False) for subject in INKS]
+    lines = [_series(results, "uss", subject) for subject in INKS]
     return _over_sizes("Memory with N sessions connected and idle", Axis("USS, MiB", is_log=True), lines)
 
 
 def _session_memory(results: Results) -> Chart | None:
     lines = [_series(results, "session_uss", subject) for subject in INKS]
     goal = Mark("goal: 150", 150)
-    return _over_sizes("Memory of each further session", Axis("USS, KiB a session", is_log=True), lines, mark=goal)
+    return _over_sizes("Memory of each further session", Axis("USS, KiB a session", is_log=True), lines, goal)
 
 
 def _inverse_ms(value: float, _size: int) -> float:
@@ -71,7 +73,7 @@ def _cpu(way: str, word: str, goal_per_s: float) -> Callable[[Results], Chart | 
         lines = [_series(results, f"{way}_per_cpu_s", subject, turn=_inverse_ms) for subject in INKS]
         axis = Axis("CPU of the subject, ms a message", is_log=True)
         goal = Mark(f"goal: {1000 / goal_per_s:.2g}", 1000 / goal_per_s)
-        return _over_sizes(f"CPU for each message {word}, flat out", axis, lines, mark=goal)
+        return _over_sizes(f"CPU for each message {word}, flat out", axis, lines, goal)
 
     return draw
 
@@ -83,7 +85,7 @@ def _latency(way: str, title: str, goal_ms: float) -> Callable[[Results], Chart 
             lines.append(_series(results, f"{way}_p99_ms", subject, "p99"))
             lines.append(_series(results, f"{way}_p50_ms", subject, "p50", is_dashed=True))
         goal = Mark(f"goal p99: {goal_ms:g}", goal_ms)
-        return _over_sizes(title, Axis("milliseconds", is_log=True), lines, mark=goal)
+        return _over_sizes(title, Axis("time of a message, ms", is_log=True), lines, goal)
 
     return draw
 
@@ -94,13 +96,13 @@ def _resume(results: Results) -> Chart | None:
         lines.append(_series(results, "resume_s", subject, "killed"))
         lines.append(_series(results, "storm_s", subject, "server killed", is_dashed=True))
     axis = Axis("seconds until all are connected", is_log=True)
-    return _over_sizes("Everybody comes back", axis, lines, mark=Mark("goal at 1000: 15", 15))
+    return _over_sizes("Everybody comes back", axis, lines, Mark("goal at 1000: 15", 15))
 
 
 def _idle(results: Results) -> Chart | None:
     lines = [_series(results, "idle_cpu_share", subject, turn=lambda share, _: 100 * share) for subject in INKS]
     axis = Axis("CPU, % of a core", is_log=True)
-    return _over_sizes("CPU of N idle sessions", axis, lines, mark=Mark("goal at 1000: 5", 5))
+    return _over_sizes("CPU of N idle sessions", axis, lines, Mark("goal at 1000: 5", 5))
 
 
 def _soak(samples: Sequence[dict[str, Any]]) -> Chart | None:
@@ -115,7 +117,7 @@ def _soak(samples: Sequence[dict[str, Any]]) -> Chart | None:
     note = (
         f"Traffic both ways, webhooks, API reads and faults at random; the slope is fitted from minute {warm:.0f} on."
     )
-    return Chart("Memory of WhatIsUp over the soak", Axis("minutes"), Axis("MiB"), lines, note)
+    return Chart("Memory of WhatIsUp over the soak", Axis("time, minutes"), Axis("memory, MiB"), lines, note)
 
 
 DRAWN: Final[Sequence[tuple[str, Callable[[Results], Chart | None]]]] = (

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-WIDTH: Final = 760
+WIDTH: Final = 772
 HEIGHT: Final = 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 170, 58, 62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 182, 58, 62
 _LABEL_GAP: Final = 16.0
 _TICKS: Final = 6
 
@@ -24,6 +24,7 @@ STYLE: Final = """
   .grid { stroke: #d8dee4; stroke-width: 1; } .base { stroke: #8c959f; stroke-width: 1; }
   .goal { stroke: #59636e; stroke-width: 1.5; stroke-dasharray: 2 4; } .goal-name { fill: #59636e; font-size: 12px; }
   .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; } .dash { stroke-dasharray: 7 4; }
+  .lead { stroke-width: 1; stroke-dasharray: 1 4; }
   .a { stroke: #0b6e4f; } .b { stroke: #b4530a; } .dot.a { fill: #0b6e4f; } .dot.b { fill: #b4530a; }
   .name.a { fill: #0b6e4f; stroke: none; } .name.b { fill: #b4530a; stroke: none; }
   .c { stroke: #8c959f; } .dot.c { fill: #8c959f; } .name.c { fill: #59636e; stroke: none; }
@@ -160,6 +161,7 @@ class Chart:
             _text(16, 45, self.note, "sub tick") if self.note else "",
             *self._axes(across, up, x_ticks, y_ticks),
             *self._marks(up),
+            *self._leads(across, up),
             *(part for one in self.series for part in _drawn(one, across, up)),
             *self._names(across, up),
             "</svg>\n",
@@ -193,6 +195,16 @@ class Chart:
         for mark in self.marks:
             y = up.at(mark.y)
             parts.append(f'<line class="goal" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        return parts
+
+    def _leads(self, across: Scale, up: Scale) -> list[str]:
+        """From the last point of a series that ends early to where its name stands."""
+        parts = []
+        for one in self.series:
+            x, y = across.at(one.points[-1].x), up.at(one.points[-1].y)
+            if x < across.end - 1:
+                ends = f'x1="{x:.1f}" x2="{across.end + 8:.1f}" y1="{y:.1f}" y2="{y:.1f}"'
+                parts.append(f'<line class="lead {one.ink}" {ends}/>')
         return parts
 
     def _names(self, across: Scale, up: Scale) -> list[str]:

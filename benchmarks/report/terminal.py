@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import BAILEYS, SCENARIO_TITLES, TITLES, WHATISUP
-from benchmarks.goals import COSTS, Checked, checked
+from benchmarks.goals import COSTS, Checked, Verdict, checked
 from benchmarks.report.rows import Row, rows, times, with_spread
 from benchmarks.results import Results, RunFolder
 
@@ -48,9 +48,12 @@ def _line(row: Row) -> str:
 
 
 def _goals(goals: Sequence[Checked]) -> str:
-    lines = ["Goals"]
-    lines += [f"  {one.verdict.value:<13}{one.title:<56}{one.bound:<34}{one.value:>12}" for one in goals]
-    return "\n".join(lines)
+    """What was measured, in full; of the rest their number, which would bury the others in a run of one scenario."""
+    there = [one for one in goals if one.verdict is not Verdict.NOT_MEASURED]
+    lines = [f"  {one.verdict.value:<8}{one.title:<56}{one.bound:<34}{one.value:>12}" for one in there]
+    left = len(goals) - len(there)
+    lines += [f"  {left} not measured here: they need other sizes, other scenarios or a full run"] if left else []
+    return "\n".join(("Goals", *lines))
 
 
 def _exponents(results: Results) -> str:

@@ -25,6 +25,7 @@ def test_exponent_of_a_power_law_is_its_power(power: float) -> None:
 
 def test_exponent_leaves_out_what_a_process_costs_by_itself() -> None:
     assert exponent({1: 900.0, 10: 5.0, 1000: 5.0}) == pytest.approx(0.0)
+    assert exponent({10: 900.0, 50: 5.0, 1000: 5.0}) == pytest.approx(0.0)
     assert exponent({1: 8.0, 50: 4.0}) == pytest.approx(-0.177, abs=0.001)
 
 

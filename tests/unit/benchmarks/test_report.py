@@ -10,7 +10,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from benchmarks.figures import FIGURES, KIB, MIB, SCENARIO_TITLES
-from benchmarks.goals import GOALS, Verdict, checked
+from benchmarks.goals import COSTS, GOALS, Verdict, checked
 from benchmarks.machine import cpu_model, described, file_system, machine
 from benchmarks.report.data import as_json
 from benchmarks.report.markdown import markdown, write
@@ -85,6 +85,17 @@ def test_growth_of_a_cost_is_fitted_over_the_sizes() -> None:
     assert verdict(title, of({50: 100.0, 200: 101.0, 1000: 99.0})) is Verdict.MET
     assert verdict(title, of({50: 100.0, 200: 150.0, 1000: 220.0})) is Verdict.MISSED
     assert verdict(title, of({50: 100.0})) is Verdict.NOT_MEASURED
+
+
+def test_growth_of_a_cost_leaves_out_what_the_process_costs_by_itself() -> None:
+    def of(sizes: dict[int, float]) -> Results:
+        return Results([Record(Place("resume", "whatisup", n, 1), {"resume_cpu_s": v}) for n, v in sizes.items()])
+
+    (cost,) = [one for one in COSTS if one.key == "resume_cpu_s"]
+    linear = of({n: 1.0 + 0.02 * (n - 1) for n in (1, 50, 200, 1000)})
+    assert cost.exponent(linear, "whatisup") == pytest.approx(0.0)
+    assert cost.costs(linear, "whatisup") == pytest.approx({50: 0.02, 200: 0.02, 1000: 0.02})
+    assert cost.costs(of({50: 1.0, 200: 2.0}), "whatisup") == {50: 0.02, 200: 0.01}
 
 
 def test_every_figure_belongs_to_a_scenario_and_every_goal_to_a_figure() -> None:
