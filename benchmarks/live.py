@@ -81,9 +81,9 @@ class Live:
 
     async def settled(self) -> Memory:
         """What the subject holds once it has been quiet for a few seconds."""
-        await self.subject.settle()
         for process in self.subject.processes():
             await process.settle(self.size)
+        await self.subject.settle()
         return self.memory()
 
     async def until(self, is_done: Callable[[], bool], within_s: float, what: str) -> None:

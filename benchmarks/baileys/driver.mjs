@@ -93,8 +93,8 @@ function connect(id, session) {
     const code = lastDisconnect?.error?.output?.statusCode ?? null
     say('close', { id, code })
     if (FINAL.has(code)) return
-    const pause = code === DisconnectReason.restartRequired ? 0 : RETRY_MS * (0.5 + Math.random())
-    setTimeout(() => connect(id, session), pause)
+    const after = code === DisconnectReason.restartRequired ? 0 : RETRY_MS * (0.5 + Math.random())
+    setTimeout(() => connect(id, session), after)
   })
   socket.ev.on('messages.upsert', ({ messages }) => messages.forEach((message) => arrived(id, session, message)))
   // Its events leave acks out, and melt a receipt into a message that it has not told of yet; so count stanzas.
@@ -159,8 +159,13 @@ const commands = {
     const late = (ns) => Math.max(0, ns / 1e6 - TICK_MS)
     say('loop', { p99_ms: delay.count ? late(delay.percentile(99)) : 0, max_ms: delay.count ? late(delay.max) : 0 })
   },
-  collect: () => {
-    globalThis.gc?.()
+  // What its cache would forget within five minutes is forgotten now, and what is garbage is collected.
+  collect: async () => {
+    for (const { keys } of sessions.values()) await keys.clear()
+    for (let turn = 0; turn < 3; turn++) {
+      globalThis.gc?.()
+      await pause(50)
+    }
     say('collected')
   }
 }

@@ -121,7 +121,7 @@ class Baileys:
         await self.kill()
 
     async def settle(self) -> None:
-        """See `Subject`: what is garbage is not counted as held."""
+        """See `Subject`: neither garbage nor keys that its cache drops within five minutes are counted as held."""
         await self._ask("collect", "collected", ANSWER_S)
 
     # --- sessions
