@@ -18,7 +18,7 @@ from benchmarks.live import Live, Options
 from benchmarks.npm import Unavailable
 from benchmarks.processes import Sandbox
 from benchmarks.scenarios.api import api
-from benchmarks.scenarios.connect import connect
+from benchmarks.scenarios.connect import connect, grow
 from benchmarks.scenarios.flow import inbound, outbound
 from benchmarks.scenarios.resume import resume
 from benchmarks.scenarios.soak import soak
@@ -64,9 +64,10 @@ async def lap(
         Unavailable: the subject cannot run on this machine; the message says why.
     """
     async with open_live(subject, size, folder, say, options) as live:
-        figures = await SCENARIOS["connect"](live)
         if "connect" in scenarios:
-            keep("connect", figures)
+            keep("connect", await SCENARIOS["connect"](live))
+        else:
+            await grow(live, size)
         for name in ORDER[1:]:
             if name in scenarios:
                 say(f"{name}: {subject}, {size}")
