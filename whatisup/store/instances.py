@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from msgspec import json
 from sqlalchemy import (
@@ -181,12 +181,15 @@ def _page(of_instance: bool, is_behind: bool) -> Prepared:
     return Prepared(query.order_by(instances.c.created_at.desc(), instances.c.id.desc()).limit(bindparam("most")))
 
 
-def runnable(conn: Connection, _vault: Vault | None) -> list[Runnable]:
-    """Every instance that should own a socket or has an unfinished intent."""
-    columns = ("id", "mode", "status", "has_account", "intent", "incarnation")
-    query = select(*(instances.c[name] for name in columns)).where(
+_RUNNABLE: Final = Prepared(
+    select(*(instances.c[name] for name in ("id", "mode", "status", "has_account", "intent", "incarnation"))).where(
         instances.c.deleted_at.is_(None), or_(instances.c.status.in_(RUNNING), instances.c.intent.is_not(None))
     )
+)
+
+
+def runnable(conn: Connection, _vault: Vault | None) -> list[Runnable]:
+    """Every instance that should own a socket or has an unfinished intent."""
     return [
         Runnable(
             row.id,
@@ -196,7 +199,7 @@ def runnable(conn: Connection, _vault: Vault | None) -> list[Runnable]:
             None if row.intent is None else Intent(row.intent),
             row.incarnation,
         )
-        for row in conn.execute(query)
+        for row in _RUNNABLE.rows(conn)
     ]
 
 
@@ -273,13 +276,24 @@ def patch(
     return after
 
 
+_BUMP: Final = Prepared(
+    update(instances)
+    .where(instances.c.id == bindparam("instance"), instances.c.deleted_at.is_(None))
+    .values(incarnation=instances.c.incarnation + 1)
+    .returning(instances)
+)
+
+
 def bump_incarnation(tx: Tx, instance_id: str) -> Instance:
     """Begin a new incarnation, fencing off whoever acted before; load state only after this is committed.
 
     Raises:
         UnknownInstance: the row is gone or deleted.
     """
-    return _update(tx, instance_id, {"incarnation": instances.c.incarnation + 1})
+    row = _BUMP.one_or_none(tx.conn, instance=instance_id)
+    if row is None:
+        raise UnknownInstance("no such instance")
+    return from_row(row)
 
 
 def begin_wipe(tx: Tx, instance_id: str, incarnation: int, intent: Intent, origin: Origin, now: int) -> Instance:
