@@ -32,7 +32,7 @@ const sessions = new Map()
 const auth = join(folder, 'auth')
 mkdirSync(auth, { recursive: true })
 
-const now = () => performance.timeOrigin + performance.now()
+const now = () => Date.now() // the clock that the sandbox reads too
 const say = (event, more = {}) => appendFileSync(join(folder, 'events'), `${JSON.stringify({ event, ...more })}\n`)
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)))
 
@@ -105,14 +105,14 @@ function connect(id, session) {
 async function arrived(id, session, { key, message }) {
   if (key.fromMe || !(message?.conversation ?? message?.extendedTextMessage)) return
   if (session.saves.size) await Promise.allSettled([...session.saves])
-  notes.received.push(`${key.id} ${id} ${now().toFixed(3)}`)
+  notes.received.push(`${key.id} ${id} ${now()}`)
   count('received')
 }
 
 async function sendOne(id, to, text) {
   const begun = now()
   const { key } = await sessions.get(id).socket.sendMessage(to, { text })
-  notes.sent.push(`${key.id} ${id} ${begun.toFixed(3)} ${now().toFixed(3)}`)
+  notes.sent.push(`${key.id} ${id} ${begun} ${now()}`)
   later()
 }
 
