@@ -1,7 +1,8 @@
 """The one task that writes: everybody's units and calls, gathered into group commits.
 
-Rule: what was queued gets an answer, and the answer is the truth. While one batch commits, the next gathers; a full
-queue makes its callers wait, which is how a slow disk slows the sockets down instead of filling the memory.
+Rule: what was queued gets an answer, and the answer is the truth. While one batch commits, the next gathers, and where
+commits follow each other closely it gathers a little longer. A full queue makes its callers wait, which is how a slow
+disk slows the sockets down instead of filling the memory.
 
 Fairness is by lane (an instance, a customer): each batch takes one item of every waiting lane in turn, so a busy lane
 delays its own items and nobody else's.
@@ -13,6 +14,7 @@ probe, and every probe that fails answers what has gathered; the writer itself l
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +34,17 @@ MAX_LANE_ITEMS: Final = 256
 BATCH_ITEMS: Final = 256
 BATCH_BYTES: Final = 4 << 20
 LANE_ITEMS: Final = 8
+
+GATHER_S: Final = 0.003
+"""How long a batch waits for company."""
+BUSY_INTERVAL_S: Final = 0.006
+"""Commits that follow each other as closely as this are worth the wait."""
+ENOUGH_ITEMS: Final = 32
+"""With so many items, what a commit costs hardly counts."""
+WORTH_GATHERING: Final = 1.0
+"""How many items a wait must bring to be worth it."""
+ASK_AGAIN_AFTER: Final = 64
+"""After how many commits a wait that brought nothing is tried again."""
 
 CHECKPOINT_EVERY_S: Final = 1.0
 FIRST_PROBE_AFTER_S: Final = 0.1
@@ -126,6 +139,39 @@ class _Lanes:
         return batch
 
 
+class _Patience:
+    """How long the next batch waits for company: not at all unless commits follow closely and waits bring something.
+
+    A commit costs about as much for one item as for ten, so a busy store does more with fewer of them; but who sends
+    one message after the other, with nobody beside, is not to wait for company that does not come.
+    """
+
+    def __init__(self) -> None:
+        self._begun_at = -math.inf
+        self._interval_s = 1.0
+        self._gain = 2 * WORTH_GATHERING
+        self._until_asked = ASK_AGAIN_AFTER
+
+    def note_commit(self, now: float) -> None:
+        """A commit begins."""
+        self._interval_s += (min(now - self._begun_at, 1.0) - self._interval_s) / 8
+        self._begun_at = now
+
+    def note_gain(self, items: int) -> None:
+        """So many items came while a batch waited."""
+        self._gain += (items - self._gain) / 8
+        self._until_asked = ASK_AGAIN_AFTER
+
+    def wait_s(self) -> float:
+        """How long to wait now."""
+        if self._interval_s > BUSY_INTERVAL_S + GATHER_S:
+            return 0.0
+        if self._gain >= WORTH_GATHERING:
+            return GATHER_S
+        self._until_asked -= 1
+        return 0.0 if self._until_asked else GATHER_S
+
+
 class Writer:
     """Takes units and calls from any task, commits them in batches, and gives each its own answer.
 
@@ -154,6 +200,7 @@ class Writer:
         self._batch_items = batch_items
         self._batch_bytes = batch_bytes
         self._lanes = _Lanes()
+        self._patience = _Patience()
         # Invariant: everything without an answer, queued or in flight, in order of arrival.
         self._unanswered: dict[_Entry, None] = {}
         self._unanswered_bytes = 0
@@ -273,6 +320,8 @@ class Writer:
 
     async def _write_until_closed(self) -> None:
         while True:
+            if self._unanswered and not self._closing.is_set():
+                await self._gather()
             if batch := self._take():
                 await self._write(batch)
             elif self._closing.is_set():
@@ -281,13 +330,27 @@ class Writer:
                 self._arrived = trio.Event()
                 await self._arrived.wait()
 
+    async def _gather(self) -> None:
+        """Wait a little for more, if that is worth it and there is not enough already."""
+        queued = len(self._unanswered)
+        if self._room:  # whoever would come has no room before this batch is taken
+            return
+        if queued < min(ENOUGH_ITEMS, self._most_items) and (wait_s := self._patience.wait_s()):
+            await trio.sleep(wait_s)
+            self._patience.note_gain(len(self._unanswered) - queued)
+
+    @property
+    def _most_items(self) -> int:
+        return min(self._batch_items, self._database.quick_items)
+
     def _take(self) -> list[_Entry]:
-        batch = self._lanes.take(self._batch_items, self._batch_bytes)
+        batch = self._lanes.take(self._most_items, self._batch_bytes)
         self._room.unpark_all()  # their lanes are shorter now
         return batch
 
     async def _write(self, batch: list[_Entry]) -> None:
         begun_at = trio.current_time()
+        self._patience.note_commit(begun_at)
         try:
             results = await self._database.commit([entry.item for entry in batch])
         except StoreUnavailable as error:

@@ -37,6 +37,7 @@ COMMIT_S: Final = 20.0
 """How long a batch may take; a batch that is given up may be there all the same, and its successors wait for it."""
 QUICK_S: Final = 0.008
 """How long a batch may keep the loop."""
+MAX_THREAD_ITEMS: Final = 256
 MIN_QUICK_ITEMS, MAX_QUICK_ITEMS = 8, 128
 _LONG_OPS: Final = frozenset({WipeAuth, MarkDeleted})
 _LONG_CALLS: Final = frozenset({retention.sweep, auth.wipe_orphans})
@@ -92,7 +93,9 @@ class Database:
 
     @property
     def quick_items(self) -> int:
-        """How many items a batch may have to be written at once, as far as is known."""
+        """How many items a batch should have at most, so as to be written at once."""
+        if not self.store.is_local:
+            return MAX_THREAD_ITEMS
         return min(MAX_QUICK_ITEMS, max(MIN_QUICK_ITEMS, int(QUICK_S / self._item_s)))
 
     def _is_quick(self, batch: Sequence[Item]) -> bool:

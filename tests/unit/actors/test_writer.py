@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.writer import LANE_ITEMS, MAX_PROBE_AFTER_S, Writer, _Entry, _Lanes
+from actors.writer import ASK_AGAIN_AFTER, GATHER_S, LANE_ITEMS, MAX_PROBE_AFTER_S, Writer, _Entry, _Lanes, _Patience
 from whatisup.errors import Fenced, StoreError, StoreUnavailable
 from whatisup.store import Call, Committed, DeliveryKind, Due, Event, Lane, Mode, PutAuth, Results, Touch, Unit
 
@@ -24,6 +24,8 @@ def event(position: int) -> Event:
 
 class FakeDatabase:
     """Commits when the gate is open; answers by rule; goes down when told."""
+
+    quick_items = 256
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -231,9 +233,53 @@ async def test_flood_in_one_lane_leaves_room_for_others(nursery: trio.Nursery, d
     await wait_all_tasks_blocked()
     assert writer.queued == 5 + 5 + 1, "five in flight, five queued, and the other"
     database.gate.set()
+    with trio.fail_after(10):
+        while writer.queued:
+            await trio.sleep(0.001)
     await wait_all_tasks_blocked()
     assert other.outcome == Committed()
     assert [caller.outcome for caller in flood] == [Committed()] * 200
+
+
+# --- gathering ------------------------------------------------------------------------------------------------------
+
+
+def hurried(patience: _Patience, interval_s: float, gain: int | None = None, count: int = 64) -> list[float]:
+    """How long each of some commits waits that come at an interval, if each wait brings so many items."""
+    waits = []
+    for n in range(count):
+        patience.note_commit(n * interval_s)
+        waits.append(patience.wait_s())
+        if waits[-1] and gain is not None:
+            patience.note_gain(gain)
+    return waits
+
+
+def test_batches_that_follow_slowly_wait_for_nobody() -> None:
+    assert not any(hurried(_Patience(), 0.02, 10))
+
+
+def test_batches_that_follow_closely_wait_while_others_come() -> None:
+    assert hurried(_Patience(), 0.002, 3)[-8:] == [GATHER_S] * 8
+
+
+def test_nobody_waits_long_for_company_that_does_not_come() -> None:
+    patience = _Patience()
+    hurried(patience, 0.002, 0)
+    waits = hurried(patience, 0.002, 0, 4 * ASK_AGAIN_AFTER)
+    assert 1 <= sum(wait > 0 for wait in waits) <= 4, "it is tried again now and then"
+
+
+async def test_busy_writer_gathers(autojump_clock: MockClock, nursery: trio.Nursery, database: FakeDatabase) -> None:
+    """Items that come one by one, faster than the window is long, share commits in the end."""
+    writer = await started(nursery, database)
+    for n in range(200):
+        Caller(nursery, writer.submit, unit(f"lane {n % 50}"))
+        await trio.sleep(0.0005)
+    await trio.sleep(1)
+    assert max(len(batch) for batch in database.batches) >= GATHER_S / 0.0005 - 1
+    assert sum(len(batch) for batch in database.batches) == 200
+    assert len(database.batches[0]) == 1
 
 
 async def test_lag_is_the_age_of_the_oldest_item(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
