@@ -100,8 +100,10 @@ def renamed(target: Target) -> dict[str, str]:
 
 def learn(tx: Tx, work: Work) -> None:
     """Move chats and authors from the phone number to the LID, and tell the number of whoever wrote under the LID."""
-    pairs = {(target.id, op.pn_user, op.lid_user): (target, op) for target, op in reversed(work)}
-    for (instance_id, pn_user, lid_user), (target, op) in reversed(pairs.items()):
+    pairs: dict[tuple[str, str, str], tuple[Target, LearnPair]] = {}
+    for target, op in work:
+        pairs.setdefault((target.id, op.pn_user, op.lid_user), (target, op))
+    for (instance_id, pn_user, lid_user), (target, op) in pairs.items():
         names = {"instance": instance_id, "pn": f"{pn_user}@{PN_SERVER}", "lid": f"{lid_user}@{LID_SERVER}"}
         held = [progress.HeldReceipt(*row) for row in _HELD.rows(tx.conn, **names)]
         _merge(tx, instance_id, names)
