@@ -1,7 +1,7 @@
 """Which laps are run, in what order, within what time; and what becomes of those that fail.
 
 Rule: round after round, and in each every size and both subjects, so that whatever else the machine does falls on all
-alike; where time is short rounds are dropped, never scenarios, and always both subjects of a size.
+alike; where time is short repetitions are dropped, never the first of anything, and always of both subjects.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ HEAVY: Final = 1000
 NOTE: Final = "limits and pacing are off; "
 """What a lap says behind this is what the subject was found to do with what it stores."""
 _LOG_TAIL: Final = 25
-_GUESS_S: Final = 60.0
-_GUESS_SESSION_S: Final = 0.6
+_GUESS_S: Final = 15.0
+_GUESS_EACH_S: Final = 0.1
+_GROWTH_S: Final = 300.0
+_END_S: Final = 2.0
+"""What the end of a lap takes."""
 
 
 class Lap(Protocol):
@@ -153,30 +156,34 @@ def missing(heat: Sequence[Step], there: Mapping[Place, object]) -> tuple[Step, 
     return tuple(found)
 
 
+def lighter(heat: Sequence[Step]) -> tuple[Step, ...]:
+    """The same laps without what only one subject does."""
+    steps = (replace(step, scenarios=tuple(n for n in step.scenarios if n not in OURS)) for step in heat)
+    return tuple(step for step in steps if step.scenarios)
+
+
 @dataclass(slots=True)
 class Clock:
-    """How long laps take: what the last one like it took, and before that a guess."""
+    """How long laps take: what each scenario took the last time, and before that a guess."""
 
     plan: Plan
-    _took_s: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    _took_s: dict[tuple[str, int, str], float] = field(default_factory=dict)
 
-    def note(self, step: Step, took_s: float) -> None:
-        """A lap took so long."""
-        self._took_s[step.subject, step.size, len(step.scenarios)] = took_s
+    def note(self, place: Place, took_s: float) -> None:
+        """A scenario took so long; the first of a lap has all that came before it."""
+        self._took_s[place.subject, place.size, place.scenario] = took_s
 
     def expected_s(self, step: Step) -> float:
-        """How long this one will take."""
-        if step.scenarios == ("soak",):
-            return self.plan.options.soak_s + _GUESS_S + _GUESS_SESSION_S * step.size
-        known = self._took_s.get((step.subject, step.size, len(step.scenarios)))
-        if known is not None:
-            return known
-        share = len(step.scenarios) / len(COMMON)
-        return (
-            share
-            * (_GUESS_S + _GUESS_SESSION_S * step.size)
-            * (3 if self.plan.options_for(step).growth_messages else 1)
-        )
+        """How long this lap will take."""
+        return _END_S + sum(self._one_s(step, scenario) for scenario in step.scenarios)
+
+    def _one_s(self, step: Step, scenario: str) -> float:
+        known = self._took_s.get((step.subject, step.size, scenario))
+        if scenario == "soak":
+            return self.plan.options.soak_s + _GUESS_S + _GUESS_EACH_S * step.size
+        guess = _GUESS_S + _GUESS_EACH_S * step.size
+        is_growth = self.plan.options_for(step).growth_messages and scenario in ("inbound", "outbound")
+        return (guess if known is None else known) + (_GROWTH_S if is_growth else 0.0)
 
 
 @dataclass(slots=True)
@@ -202,12 +209,14 @@ class Runner:
         """All heats that fit in the time; the first round is run in any case."""
         self._begun_at = self.now()
         there = {record.place: record for record in self.folder.results().records}
+        for place, record in there.items():
+            self.clock.note(place, record.took_s)
         heats = [left for heat in self.plan.heats() if (left := missing(heat, there))]
-        for index, heat in enumerate(heats):
+        for index, whole in enumerate(heats):
             self._expect(heats[index:])
-            if heat[0].round > 1 and not self._fits(heat):
+            heat = self._that_fits(whole)
+            if not heat:
                 self._dropped += 1
-                continue
             for number, step in enumerate(heat):
                 if step.subject not in self._absent:
                     self._expect([heat[number:], *heats[index + 1 :]])
@@ -216,6 +225,13 @@ class Runner:
             self.progress.tell(f"{self._dropped} repetitions were left out: no time was left for them")
         if self.is_whole:
             self.folder.finish()
+
+    def _that_fits(self, heat: tuple[Step, ...]) -> tuple[Step, ...]:
+        """All of it, or what both subjects do, or nothing; of the first round always all."""
+        if heat[0].round == 1 or self._fits(heat):
+            return heat
+        less = lighter(heat)
+        return less if self._fits(less) else ()
 
     def _fits(self, heat: Sequence[Step]) -> bool:
         if self.plan.limit_s is None:
@@ -232,14 +248,15 @@ class Runner:
     async def _one(self, step: Step) -> None:
         """One lap; if it fails the others are run all the same."""
         self.progress.begin(step.title)
-        begun_at, last_at = self.now(), self.now()
+        last_at = self.now()
         kept: set[str] = set()
 
         def keep(scenario: str, figures: Mapping[str, float]) -> None:
             nonlocal last_at
             place = Place(scenario, step.subject, step.size, step.round)
-            self.folder.keep(Record(place, figures, self.now() - last_at))
-            last_at = self.now()
+            took_s, last_at = self.now() - last_at, self.now()
+            self.folder.keep(Record(place, figures, took_s))
+            self.clock.note(place, took_s)
             kept.add(scenario)
 
         with tempfile.TemporaryDirectory(dir=self.folder.path, prefix="lap-", ignore_cleanup_errors=True) as name:
@@ -255,8 +272,6 @@ class Runner:
             if (lost or why) and step.subject not in self._absent:
                 self._failed(step, lost, why or ["it ended without them"], folder)
             self._save_samples(folder)
-        if not lost:
-            self.clock.note(step, self.now() - begun_at)
 
     def _say(self, step: Step, text: str) -> None:
         if text.startswith(NOTE):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import BAILEYS, WHATISUP, Better, Figure, of_scenario
-from benchmarks.goals import Checked
+from benchmarks.goals import Checked, Verdict
 from benchmarks.results import Results, Summary
 
 
@@ -33,11 +33,12 @@ class Row:
 def rows(results: Results, scenario: str, size: int, goals: Sequence[Checked]) -> list[Row]:
     """The figures of a scenario at a size which anybody measured."""
     found = []
+    known = {(one.key, one.size): one for one in goals if one.verdict is not Verdict.NOT_MEASURED}
     for figure in of_scenario(scenario):
         ours = results.summary(figure.key, WHATISUP, size)
         theirs = results.summary(figure.key, BAILEYS, size)
         if ours is not None or theirs is not None:
-            goal = next((one for one in goals if (one.key, one.size) == (figure.key, size)), None)
+            goal = known.get((figure.key, size))
             found.append(Row(figure, size, ours, theirs, _ratio(results, figure, size), goal))
     return found
 

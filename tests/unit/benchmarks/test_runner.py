@@ -153,16 +153,26 @@ async def test_a_subject_that_cannot_run_here_is_left_out(tmp_path: Path, autoju
     assert "baileys is left out: no Node" in out.getvalue()
 
 
-async def test_rounds_are_dropped_and_scenarios_never(tmp_path: Path, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("limit_s", "more"),
+    [(330.0, []), (520.0, [("baileys", 50), ("whatisup", 50)])],
+    ids=["no time for the large ones again", "time for what both of them do"],
+)
+async def test_repetitions_are_dropped_and_scenarios_never(
+    tmp_path: Path, autojump_clock: MockClock, limit_s: float, more: list[tuple[str, int]]
+) -> None:
     laps = Laps(cost_s=lambda subject, size: 1.0 if size == 1 else 20.0)
-    run, out = runner(replace(PLAN, rounds=3, limit_s=280.0), tmp_path, laps)
+    run, out = runner(replace(PLAN, rounds=3, limit_s=limit_s), tmp_path, laps)
     await run.run()
     assert [(subject, size) for subject, size, _ in laps.ran] == [
-        ("whatisup", 1), ("baileys", 1), ("whatisup", 50), ("baileys", 50),
-        ("baileys", 1), ("whatisup", 1), ("whatisup", 1), ("baileys", 1),
+        ("whatisup", 1), ("baileys", 1), ("whatisup", 50), ("baileys", 50), ("baileys", 1), ("whatisup", 1), *more,
+        ("whatisup", 1), ("baileys", 1),
     ]  # fmt: skip
     assert run.is_whole
-    assert "2 repetitions were left out" in out.getvalue()
+    assert f"{2 - len(more) // 2} repetitions were left out" in out.getvalue()
+    assert [("api" in scenarios) for _, size, scenarios in laps.ran if size == 50] == [True, False, False, False][
+        : 2 + len(more)
+    ]
 
 
 async def test_cancelling_ends_a_run_with_what_is_there(tmp_path: Path, autojump_clock: MockClock) -> None:
