@@ -5,6 +5,7 @@ Rule: head, body and waiting are bounded; a peer that breaks HTTP gets an answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -36,10 +37,11 @@ class Reply:
 
 
 class HttpPeer:
-    """One connection of an HTTP client."""
+    """One connection of an HTTP client; `settle` puts on disk what an answer may tell of."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, settle: Callable[[], None]) -> None:
         self._stream = stream
+        self._settle = settle
         self._h11 = h11.Connection(h11.SERVER)
 
     async def request(self) -> h11.Request | None:
@@ -84,6 +86,7 @@ class HttpPeer:
 
     async def _send(self, *events: h11.Event) -> None:
         data = b"".join(self._h11.send(event) or b"" for event in events)
+        self._settle()
         with trio.fail_after(IDLE_S):
             await self._stream.send_all(data)
 

@@ -56,7 +56,7 @@ class Listener:
             with trio.fail_after(_TLS_S):
                 await secured.do_handshake()
             stream = secured
-        peer = HttpPeer(stream)
+        peer = HttpPeer(stream, self._server.hub.state.settle)
         while (request := await self._next(peer)) is not None:
             if _is_upgrade(request):
                 await self._upgrade(stream, peer, request)

@@ -93,16 +93,34 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
     hub.people = people
     control = ControlApi(server, people, token, is_child=options.is_child)
     listener = Listener(server, control, None if tls is None else tls.context())
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(options.port, host=options.host)
-        while options.port == 0 and len(listeners) > 1:
-            # A name of several addresses: each would have a port of its own.
-            await listeners.pop().aclose()
-        nursery.start_soon(_tick, server)
-        nursery.start_soon(people.run)
-        port = listeners[0].socket.getsockname()[1]
-        nursery.start_soon(trio.serve_listeners, listener.serve, listeners)
-        task_status.started(_ready(options, port, token, authority, tls))
+    settler = _Settler(state)
+    trio.lowlevel.add_instrument(settler)
+    try:
+        async with trio.open_nursery() as nursery:
+            listeners = await trio.open_tcp_listeners(options.port, host=options.host)
+            while options.port == 0 and len(listeners) > 1:
+                # A name of several addresses: each would have a port of its own.
+                await listeners.pop().aclose()
+            nursery.start_soon(_tick, server)
+            nursery.start_soon(people.run)
+            port = listeners[0].socket.getsockname()[1]
+            nursery.start_soon(trio.serve_listeners, listener.serve, listeners)
+            state.settle()
+            task_status.started(_ready(options, port, token, authority, tls))
+    finally:
+        trio.lowlevel.remove_instrument(settler)
+
+
+class _Settler(trio.abc.Instrument):
+    """Puts what is whole on disk before the event loop waits for anything."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Commit, if anything was written since the last time."""
+        with contextlib.suppress(StoreUnavailable):  # nobody can be told anything from here on: see `State.settle`
+            self._state.settle()
 
 
 async def _tick(server: Server) -> None:

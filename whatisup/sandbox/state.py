@@ -1,6 +1,8 @@
 """What the sandbox remembers: authority, accounts, companions, one-time prekeys. One SQLite file, and its transactions.
 
 Rule: a change is on disk before anybody is told of it, so that a killed sandbox comes back as its clients left it.
+Changes are units within one open transaction; whatever is about to write to a socket calls `settle` before, and so does
+the event loop before it waits (`run.py`): what came in together is committed together.
 
 `synchronous=NORMAL` with a write-ahead log survives the death of the process (not of the machine), which is what a
 sandbox promises. Without a file the same tables live in SQLite's private temporary database, which spills to disk.
@@ -12,8 +14,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from whatisup.crypto import KeyPair
@@ -73,11 +75,30 @@ _COMPANION_COLUMNS: Final = (
 _Row: TypeAlias = tuple[Any, ...]
 
 
+class Unit:
+    """What `State.writing` gives: a context whose value is a cursor."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __enter__(self) -> sqlite3.Cursor:
+        return self._state.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._state.end(is_whole=kind is None)
+
+
 class State:
     """The tables, behind functions in the sandbox's words. Not for two threads."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._unit = Unit(self)
+        self._depth = 0
+        self._is_first = True  # whether the unit is the first since the last `settle`
+        self._is_lost = False
         self._after: list[Callable[[], None]] = []
         self._caches: list[Callable[[], None]] = [self.forget_cached]
         # The file is ours alone, so what was read stays true until we write it.
@@ -98,7 +119,10 @@ class State:
             raise StoreUnavailable(f"cannot open the sandbox's state file: {error}") from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with all that is whole in it."""
+        with suppress(sqlite3.ProgrammingError):  # it is closed already
+            if self._db.in_transaction and not self._is_lost:
+                self._db.execute("COMMIT")
         self._db.close()
 
     @property
@@ -106,31 +130,65 @@ class State:
         """The database itself, for the tables that other rooms of the sandbox keep in it."""
         return self._db
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Cursor]:
-        """One transaction: all of it is kept or none. Inside another one it is a part of that."""
+    def writing(self) -> Unit:
+        """One unit of changes: all of it is kept or none. Inside another one it is a part of that.
+
+        A unit that is whole is on disk after `settle`, which whoever tells of it calls before.
+        """
+        return self._unit
+
+    def begin(self) -> sqlite3.Cursor:
+        """Begin a unit, or a part of one."""
         cursor = self._db.cursor()
-        if self._db.in_transaction:
-            yield cursor
+        if not self._depth:
+            self._is_first = not self._db.in_transaction
+            cursor.execute("BEGIN IMMEDIATE" if self._is_first else "SAVEPOINT unit")
+        self._depth += 1
+        return cursor
+
+    def end(self, *, is_whole: bool) -> None:
+        """End what was begun; a unit that is not whole is taken back, and what was remembered of it forgotten."""
+        self._depth -= 1
+        if self._depth:
             return
-        cursor.execute("BEGIN IMMEDIATE")
-        try:
-            yield cursor
-            cursor.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                cursor.execute("ROLLBACK")
-            self._after.clear()
-            for forget in self._caches:
-                forget()
-            raise
         after, self._after = self._after, []
+        if not is_whole:
+            self._take_back()
+            return
+        if not self._is_first:
+            self._db.execute("RELEASE unit")
         for call in after:
             call()
 
+    def _take_back(self) -> None:
+        if not self._db.in_transaction:
+            # SQLite gave it up by itself, as it does on a full disk; with it went all units since the last `settle`.
+            self._is_lost = not self._is_first
+        elif self._is_first:
+            self._db.execute("ROLLBACK")
+        else:
+            self._db.execute("ROLLBACK TO unit")
+            self._db.execute("RELEASE unit")
+        for forget in self._caches:
+            forget()
+
+    def settle(self) -> None:
+        """Put every unit that is whole on disk: one commit for all that came in at about the same time.
+
+        Raises:
+            StoreUnavailable: it cannot be written. What the sandbox said since then is void: it is of no use any more.
+        """
+        if self._db.in_transaction and not self._depth:
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._is_lost = True
+        if self._is_lost:
+            raise StoreUnavailable("the sandbox's state file cannot be written")
+
     def on_commit(self, call: Callable[[], None]) -> None:
-        """Call that once what is being written is on disk; at once where nothing is. Not after a rollback."""
-        if self._db.in_transaction:
+        """Call that once what is being written is whole; at once where nothing is. Not for what is taken back."""
+        if self._depth:
             self._after.append(call)
         else:
             call()
@@ -275,7 +333,7 @@ class State:
                 " skey_signature, signed_identity, routing_info, linked_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 values,
             )
-            self._linked.clear()
+            self._linked.pop(companion.number, None)
         stored = self.companion(companion.number, companion.device)
         if stored is None:
             raise AssertionError("a device that was just inserted is missing")
@@ -284,8 +342,12 @@ class State:
     def unlink(self, row: int) -> None:
         """Forget a companion with its prekeys and queue."""
         with self.writing() as cursor:
+            self._forget_row(cursor, row)
             cursor.execute("DELETE FROM devices WHERE row = ?", (row,))
-            self._linked.clear()
+
+    def _forget_row(self, cursor: sqlite3.Cursor, row: int) -> None:
+        for (number,) in cursor.execute("SELECT number FROM devices WHERE row = ?", (row,)):
+            self._linked.pop(number, None)
 
     def companion(self, number: str, device: int) -> Companion | None:
         """Return one companion."""
@@ -324,7 +386,7 @@ class State:
                 "UPDATE devices SET skey_id = ?, skey = ?, skey_signature = ? WHERE row = ?",
                 (skey.key_id, skey.public, skey.signature, row),
             )
-            self._linked.clear()
+            self._forget_row(cursor, row)
 
     def add_prekeys(self, row: int, prekeys: Sequence[tuple[int, bytes]], skey: PublicSignedPrekey) -> bool:
         """Take an upload: ids and publics, and the signed prekey with them. False where it would be too many.
@@ -344,7 +406,7 @@ class State:
                 "UPDATE devices SET skey_id = ?, skey = ?, skey_signature = ? WHERE row = ?",
                 (skey.key_id, skey.public, skey.signature, row),
             )
-            self._linked.clear()
+            self._forget_row(cursor, row)
         return True
 
     def count_prekeys(self, row: int) -> int:
@@ -401,6 +463,7 @@ def _connect(path: str | None) -> sqlite3.Connection:
         else:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA temp_store = MEMORY")  # what a unit can be taken back with
         _prepare(connection)
     except BaseException:
         connection.close()

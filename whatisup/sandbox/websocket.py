@@ -131,6 +131,7 @@ class Socket:
                 except LocalProtocolError:
                     return  # the peer has closed the websocket
             if data:
+                self._server.hub.state.settle()
                 await self._delay(client)
                 with trio.move_on_after(_WRITE_S) as patience:
                     await self._stream.send_all(data)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,3 +204,40 @@ def test_state_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None
     with pytest.raises(StoreUnavailable):
         State.open(str(path))
     assert path.read_text().startswith("not a database")
+
+
+def test_units_are_on_disk_once_settled_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    state = State.open(str(path))
+    state.count("units")
+    state.settle()
+    state.count("units")
+    killed = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-killed")
+    assert _count(killed / "state") == 2
+    state.close()
+    assert _count(path) == 3
+
+
+def test_unit_that_fails_takes_no_other_back(tmp_path: Path) -> None:
+    state = State.open(str(tmp_path / "state"))
+    heard: list[str] = []
+    with state.writing():
+        state.count("units")
+        state.on_commit(lambda: heard.append("first"))
+    with pytest.raises(RuntimeError), state.writing():
+        state.count("units")
+        state.on_commit(lambda: heard.append("second"))
+        raise RuntimeError
+    with pytest.raises(RuntimeError), state.writing(), state.writing():
+        state.count("units")
+        raise RuntimeError
+    assert heard == ["first"]
+    state.close()
+    assert _count(tmp_path / "state") == 2
+
+
+def _count(path: Path) -> int:
+    state = State.open(str(path))
+    counted = state.count("units")
+    state.close()
+    return counted
