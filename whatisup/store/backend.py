@@ -73,6 +73,12 @@ class Backend(Protocol):
             DBAPIError: it would have to wait.
         """
 
+    def version(self) -> tuple[int, int] | None:
+        """Something else whenever anybody has committed since, or None where to know that costs as much as to read.
+
+        May tell of a change where there was none, never the other way round.
+        """
+
     def peek(self) -> AbstractContextManager[Connection | None]:
         """Look at the database without changing anything; None when there is none yet."""
 

@@ -97,6 +97,7 @@ class SqliteBackend:
         _bound(self.reader)
         self._kept: _Kept | None = None
         self._glancing: _Kept | None = None
+        self._glances = 0
 
     def _engine(self, begin: str, *pragmas: str, **options: int) -> Engine:
         def connect() -> sqlite3.Connection:
@@ -138,10 +139,7 @@ class SqliteBackend:
     @contextmanager
     def glance(self) -> Iterator[Connection]:
         """A transaction on the connection that is kept for reading at once."""
-        kept = self._glancing
-        if kept is None:
-            kept = self._glancing = _Kept(self.reader)
-            kept.wait_for(0)
+        kept = self._glance_on()
         kept.until = time.monotonic() + LOOP_S
         kept.run("BEGIN")
         try:
@@ -151,6 +149,24 @@ class SqliteBackend:
             if not kept.undo():
                 self._glancing = None
             raise
+
+    def _glance_on(self) -> _Kept:
+        if self._glancing is None:
+            self._glancing = _Kept(self.reader)
+            self._glancing.wait_for(0)
+            self._glances += 1
+        return self._glancing
+
+    def version(self) -> tuple[int, int] | None:
+        """Which connection says so, and its count of commits by others: our own writer, or another process.
+
+        It stands in memory that all connections share, so asking reads no file; None while somebody recovers that.
+        """
+        try:
+            (version,) = self._glance_on().tell("data_version")
+        except (sqlite3.Error, DBAPIError):
+            return None
+        return self._glances, version
 
     @contextmanager
     def peek(self) -> Iterator[Connection | None]:

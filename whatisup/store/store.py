@@ -195,6 +195,13 @@ class Store:
         """Whether `glance` and `start` are there: the database is a file of ours."""
         return self._backend.is_local
 
+    def version(self) -> tuple[int, int] | None:
+        """Something else whenever anybody has committed since, this process or another; None where that is not known.
+
+        For whoever keeps what was read: ask first, then read. As `glance`, never in two threads at once.
+        """
+        return self._backend.version()
+
     def glance(self, fn: Callable[..., T], *args: Any) -> T:
         """As `read`, of a local database, for what finds a few rows by key; never in two threads at once.
 
