@@ -5,10 +5,13 @@ Rule: a log line is an event name with fields. Query strings, bodies, keys and s
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import msgspec
 import structlog
 from structlog.types import Processor
 
@@ -21,12 +24,21 @@ _SHARED: Final[tuple[Processor, ...]] = (
 )
 
 
+def _line(fields: Any, default: Callable[[Any], Any]) -> str:
+    """Write a line as JSON in ASCII, which every terminal and pipe carries; most lines are ASCII to begin with."""
+    try:
+        line = msgspec.json.encode(fields, enc_hook=default)
+    except (UnicodeEncodeError, TypeError, ValueError):  # what is odd about it, the slower way bears
+        line = b"\xff"
+    return line.decode() if line.isascii() else json.dumps(fields, default=default)
+
+
 def configure_logging(settings: Settings) -> None:
     """Send everything to stderr: coloured on a terminal, one JSON object a line elsewhere (`WHATISUP_LOG_FORMAT`)."""
     level = logging.getLevelName(settings.log_level.upper())
     is_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     renderer: Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(serializer=_line)
         if is_json
         else structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback  # others print local variables, secrets among them
@@ -36,7 +48,7 @@ def configure_logging(settings: Settings) -> None:
     structlog.configure(
         processors=[*_SHARED, *tracebacks, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

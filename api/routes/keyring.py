@@ -25,9 +25,10 @@ class Keyring:
 
     def __init__(self, database: Database, entropy: Callable[[int], bytes], *, max_keys: int = MAX_KEYS) -> None:
         self._database = database
+        self._store = database.store
         self._hash_key = entropy(_HASH_KEY_LENGTH)
         self._max = max_keys
-        self._version: int | None = None
+        self._version: tuple[int, int] | None = None
         self._known: dict[bytes, Principal] = {}
         """Keys whose rows were read when the store was at `_version`."""
 
@@ -36,7 +37,7 @@ class Keyring:
 
     async def authenticate(self, secret: str, now: int) -> Principal | KeyRefusal:
         """Say who holds a secret at `now` (unix milliseconds), or why it opens nothing."""
-        version = self._version_now()
+        version = self._store.version()
         if version is None or version != self._version:
             self._known.clear()
             self._version = version
@@ -52,10 +53,6 @@ class Keyring:
         if version is not None and version == self._version:
             self._keep(name, principal)
         return principal
-
-    def _version_now(self) -> int | None:
-        ask = getattr(self._database, "version", None)
-        return None if ask is None else ask()
 
     def _keep(self, name: bytes, principal: Principal) -> None:
         if len(self._known) >= self._max:

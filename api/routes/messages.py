@@ -65,9 +65,10 @@ async def send(exchange: Sending) -> Answer:
 
 def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
     asked, who = exchange.body, exchange.principal
-    row = instances.get(tx.conn, tx.vault, exchange.instance_id, who.customer_id, who.mode)
-    if row is None:
+    sender = messages.sender_of(tx, exchange.instance_id, who.customer_id, who.mode, str(chat))
+    if sender is None:
         raise Problem("instance_not_found")
+    row = sender.instance
     target = _target(tx, row, chat, asked.body)
     _require_sayable(asked, row, chat, target, tx.now)
     said = body_object(asked.body)
@@ -87,6 +88,7 @@ def _accept(exchange: Sending, chat: Jid, tx: Tx) -> AcceptedMessage:
         request_id=exchange.request_id,
         trace=exchange.trace,
         now=tx.now,
+        sender=sender,
     )
     return AcceptedMessage(message_id=made.id, wa_message_id=made.wa_id, client_ref=made.client_ref, status=made.status)
 

@@ -65,6 +65,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         labels = ("method", "route", "status")
         self._requests = Counter("whatisup_http_requests", "Requests answered.", labels, registry=registry)
         self._seconds = Histogram(
@@ -92,9 +93,14 @@ class Metrics:
     ) -> None:
         """Count an answered request; methods that do not exist share one label, so that nobody can add more."""
         method, route = method if method in METHODS else "other", route or "none"
-        self._requests.labels(method, route, str(status)).inc()
+        known = self._known.get((method, route, status))
+        if known is None:  # looking a series up costs more than counting
+            known = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._known[method, route, status] = known
+        requests, took = known
+        requests.inc()
         if seconds is not None:
-            self._seconds.labels(method, route).observe(seconds)
+            took.observe(seconds)
         if problem is not None:
             self._problems.labels(problem).inc()
 

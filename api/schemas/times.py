@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_START = _EPOCH.replace(tzinfo=None)
+"""The same without a zone, which would be written too."""
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def iso(at: int) -> str:
     """Write unix milliseconds as `2026-05-01T12:34:56.000Z`."""
-    moment = _EPOCH + timedelta(milliseconds=at)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1000:03d}Z"
+    return f"{(_START + timedelta(milliseconds=at)).isoformat(timespec='milliseconds')}Z"
 
 
 def iso_or_none(at: int | None) -> str | None:

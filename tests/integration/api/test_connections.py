@@ -83,3 +83,77 @@ async def test_websocket_is_refused_without_a_word_in_the_log(front: Front, capl
     async with serving(front) as served:
         assert (await said(served, upgrade)).startswith(b"HTTP/1.1 403 ")
     assert not caplog.records
+
+
+async def test_answer_comes_in_one_piece(front: Front) -> None:
+    async with serving(front) as served, await connect(served) as connection:
+        for _ in range(3):
+            await connection.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            with trio.fail_after(10):
+                assert (await connection.receive_some(65536)).endswith(b'\r\n\r\n{"status":"ok"}')
+
+
+async def test_requests_sent_together_are_answered_in_order(front: Front) -> None:
+    paths = [b"/healthz", b"/nowhere", b"/v1/limits", b"/v1/events", b"/healthz"]
+    whole = b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
+    async with serving(front) as served, await connect(served) as connection:
+        text = b""
+        with trio.fail_after(10):
+            await connection.send_all(whole)
+            while text.count(b"HTTP/1.1 ") < len(paths):
+                text += await connection.receive_some(65536)
+    assert [part[:3] for part in text.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"401", b"401", b"200"]
+
+
+async def test_body_in_many_pieces_is_read_whole(front: Front) -> None:
+    alice, body = await front.holder(), b'{"name":"piece by piece"}'
+    head = f"POST /v1/instances HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.key}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    async with serving(front) as served, await connect(served) as connection:
+        with trio.fail_after(10):
+            await connection.send_all(head.encode())
+            assert (await connection.receive_some(65536)).startswith(b"HTTP/1.1 100 ")
+            for at in range(len(body)):
+                await connection.send_all(body[at : at + 1])
+            answer = await connection.receive_some(65536)
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"piece by piece" in answer
+
+
+async def test_head_is_answered_without_a_body(front: Front) -> None:
+    async with serving(front) as served:
+        text = await said(served, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 200 ")
+    assert b"content-length: 15" in text.lower()
+    assert text.endswith(b"\r\n\r\n")
+
+
+async def test_silent_connections_are_hung_up_on_when_we_go_down(front: Front) -> None:
+    async with serving(front) as served, await connect(served) as silent, await connect(served) as asked:
+        with trio.fail_after(2):
+            await asked.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await asked.receive_some(65536)
+            served.closing.set()
+            for connection in (silent, asked):
+                assert await connection.receive_some(65536) == b""
+            await served.ended.wait()
+
+
+async def test_client_that_leaves_ends_its_request(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, cancelled = trio.Event(), trio.Event()
+
+    async def dawdle(*_: object) -> None:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(front.edge.census, "count", dawdle)
+    async with serving(front) as served:
+        connection = await connect(served)
+        await connection.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        with trio.fail_after(10):
+            await begun.wait()
+            await connection.aclose()
+            await cancelled.wait()

@@ -58,7 +58,8 @@ async def test_readiness_is_503_when_the_database_is_gone(front: Front, monkeypa
         raise StoreUnavailable("no route to postgres")
 
     alice = await front.holder()
-    monkeypatch.setattr(front.store, "read", gone)
+    for way in ("read", "glance"):
+        monkeypatch.setattr(front.store, way, gone)
     answer = await get(front, "/readyz", LOOPBACK)
     body = await answer.get_json()
     assert (answer.status_code, body["status"], body["checks"]["database"]["ok"]) == (503, "unhealthy", False)

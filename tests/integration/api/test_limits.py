@@ -138,3 +138,30 @@ async def test_a_customer_that_searches_leaves_readers_to_others(front: Front, m
         released.set()
     assert begun == 5
     assert len(front.edge.streams.searches) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "is_gated"),
+    [("", False), ("?limit=50", False), ("?limit=51", True), ("?chat=15550001111", True), ("?direction=in", True)],
+)
+async def test_first_rows_of_a_list_wait_for_no_search(front: Front, query: str, is_gated: bool) -> None:
+    alice = await front.holder()
+    path, waited = f"/v1/instances/{await alice.create()}/messages{query}", True
+    async with front.edge.streams.searches.one(alice.customer_id):
+        with trio.move_on_after(0.3 if is_gated else 10):
+            await alice.call("GET", path)
+            waited = False
+    assert waited is is_gated
+
+
+async def test_messages_for_made_up_instances_never_reach_the_writer(front: Front) -> None:
+    alice = await front.holder()
+    instance_id, calls = await alice.create(), front.edge.system.writer.stats.calls
+    message = {"to": "15550001111", "body": {"type": "text", "text": "x"}}
+    for name in ("inst_none", "inst_none2"):
+        assert await alice.refused("POST", f"/v1/instances/{name}/messages", message) == (404, "instance_not_found")
+    assert front.edge.system.writer.stats.calls == calls
+    bob = await front.holder("bob")
+    for _ in range(2):
+        assert (await alice.refused("POST", f"/v1/instances/{instance_id}/messages", message))[1] == "not_connected"
+        assert (await bob.refused("POST", f"/v1/instances/{instance_id}/messages", message))[0] == 404
