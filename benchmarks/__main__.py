@@ -161,7 +161,7 @@ async def _bounded(work: Callable[[], Awaitable[None]], progress: Progress, limi
     """Do it until it is over, the time is up, or somebody interrupts; whether it is over."""
     is_over = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope, progress)
+        await nursery.start(_cancel_on_signal, nursery.cancel_scope, progress)
         nursery.start_soon(ticking, progress)
         with trio.move_on_after(float("inf") if limit_s is None else limit_s) as limit:
             await work()
@@ -173,9 +173,10 @@ async def _bounded(work: Callable[[], Awaitable[None]], progress: Progress, limi
     return is_over
 
 
-async def _cancel_on_signal(scope: trio.CancelScope, progress: Progress) -> None:
+async def _cancel_on_signal(scope: trio.CancelScope, progress: Progress, *, task_status: trio.TaskStatus[None]) -> None:
     """Ctrl-C, SIGTERM and SIGHUP cancel the run, so that it ends its processes on the way out."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
         async for _ in signals:
             progress.tell("interrupted: ending what runs")
             scope.cancel()
