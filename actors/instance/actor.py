@@ -138,9 +138,13 @@ class InstanceActor:
 
     async def _turn(self) -> None:
         item: Envelope[Any] | Notice | None = None
-        await trio.lowlevel.checkpoint()
-        with trio.move_on_at(self._next_deadline()):
-            item = await self._mailbox.receive()
+        if self._mailbox.is_empty:
+            with trio.CancelScope(deadline=self._next_deadline()):
+                await self._mailbox.wait_for_more()
+        else:
+            await trio.lowlevel.checkpoint()
+        if not self._mailbox.is_empty:
+            item = self._mailbox.receive_nowait()
         if isinstance(item, Envelope):
             await self._obey(item)
         elif item is not None:

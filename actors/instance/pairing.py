@@ -5,7 +5,6 @@ Rule: every waiter is answered or refused; when pairing ends in any way, `close`
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from actors.mailbox import ReplySlot
@@ -33,7 +32,7 @@ class PairingDesk:
 
     qr: QrCode | None = None
     qr_waiters: list[ReplySlot[QrCode]] = field(default_factory=list)
-    code_requests: deque[CodeRequest] = field(default_factory=deque)
+    code_requests: list[CodeRequest] = field(default_factory=list)
     in_flight: CodeRequest | None = None
     code: str | None = None
     code_until: float = float("-inf")
@@ -68,7 +67,7 @@ class PairingDesk:
     def next_request(self) -> CodeRequest | None:
         """Take the next request for a linking code, unless one is being served."""
         if self.in_flight is None and self.code_requests:
-            self.in_flight = self.code_requests.popleft()
+            self.in_flight = self.code_requests.pop(0)
             return self.in_flight
         return None
 
@@ -85,7 +84,7 @@ class PairingDesk:
     def interrupt(self) -> None:
         """The connection ended: its offers are void, a request being served goes back to the queue."""
         if self.in_flight is not None:
-            self.code_requests.appendleft(self.in_flight)
+            self.code_requests.insert(0, self.in_flight)
         self.qr = self.code = self.in_flight = None
         self.code_until, self.round_is_over = float("-inf"), False
 

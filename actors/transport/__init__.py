@@ -120,11 +120,16 @@ class WebSocketTransport:
 
     async def _write(self, frame: bytes) -> None:
         with trio.CancelScope(deadline=trio.current_time() + SEND_TIMEOUT_S) as patience:
-            async with self._sending:
-                try:
-                    await send_in_portions(self._stream, frame)
-                except _LOST as error:
-                    raise translate(error) from error
+            if self._sending.locked():
+                await self._sending.acquire()
+            else:
+                self._sending.acquire_nowait()  # without a turn of the loop: hardly ever are there two
+            try:
+                await send_in_portions(self._stream, frame)
+            except _LOST as error:
+                raise translate(error) from error
+            finally:
+                self._sending.release()
         if patience.cancelled_caught:
             raise TransportError(f"the peer took nothing for {SEND_TIMEOUT_S:.0f} s")
 
