@@ -58,6 +58,8 @@ WINDOW: Final = 64
 """How many messages may be on their way without an ack."""
 SEALED_AT_ONCE: Final = 16
 """How many are sealed in one unit: each takes some hundred microseconds for each device."""
+TURN_S: Final = 0.002
+"""How long sealing goes on before others get a turn."""
 ACK_S: Final = 75.0
 """After that long without an ack the same bytes are sent again, as whatsmeow waits."""
 MAX_BLOCKED: Final = 1024
@@ -191,7 +193,8 @@ class Sending:
                 return
             self._is_dirty = self._is_dirty or len(items) == room
             await self._work(items)
-            await trio.lowlevel.checkpoint()
+            if self._is_dirty:
+                await trio.lowlevel.checkpoint()
 
     # --- for the first time ---------------------------------------------------------------------------------------
 
@@ -207,12 +210,15 @@ class Sending:
         self._first_contacts.count(plans, self.queries.waits)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
+        turn_ends_at = trio.current_time() + TURN_S
         for item in items:
             if item.chat in absent:
                 ops.append(self._fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
             elif item.chat in plans.ready and item.chat not in self.queries.waits:
                 outcome = await self._seal(man, item, plans.ready[item.chat])
-                await trio.lowlevel.checkpoint()  # many devices, or new sessions, take long; others get a turn
+                if trio.current_time() >= turn_ends_at:  # many devices, or new sessions, take long
+                    await trio.lowlevel.checkpoint()
+                    turn_ends_at = trio.current_time() + TURN_S
                 if isinstance(outcome, tuple):
                     sealed.append((item, *outcome))
                 else:
