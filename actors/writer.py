@@ -225,14 +225,16 @@ class Writer:
         committed: Committed = await self._put(unit, unit.instance_id)
         return committed
 
-    async def call(self, fn: Callable[..., T], *args: Any, lane: str = "") -> T:
+    async def call(self, fn: Callable[..., T], *args: Any, lane: str = "", anywhere: bool = False) -> T:
         """Run `fn(tx, *args)` in the next batch, in a savepoint of its own, and return its value.
+
+        `anywhere` says that it may be applied after units of its batch that stand behind it; see `Call`.
 
         Raises:
             StoreUnavailable: the store cannot be written, or the writer is closing.
             Exception: whatever `fn` raises; its effects are undone.
         """
-        value: T = await self._put(Call(fn, args, lane), lane)
+        value: T = await self._put(Call(fn, args, lane, anywhere), lane)
         return value
 
     async def wait_available(self) -> None:

@@ -40,12 +40,13 @@ async def write_once(
     status: int,
     *,
     lane: str | None = None,
+    anywhere: bool = False,
     kept: Callable[[Any], Struct] = unchanged,
 ) -> Answer:
     """Do a store write in the writer, at most once per key, and answer with what `effect` returns.
 
-    `lane` says whom the write is queued fairly with; without one it is the customer. `kept` makes of the reply what
-    retries get, so that a secret is shown once and stands nowhere.
+    `lane` says whom the write is queued fairly with; without one it is the customer. `anywhere` is as in `Call`. `kept`
+    makes of the reply what retries get, so that a secret is shown once and stands nowhere.
 
     Raises:
         Problem: the key is in use or was used with another body, or whatever `effect` raised.
@@ -53,11 +54,11 @@ async def write_once(
     writer, key = exchange.edge.system.writer, _key(exchange)
     lane = lane or _lane(exchange)
     if key is None:
-        return Answer(await writer.call(effect, lane=lane), status=status)
+        return Answer(await writer.call(effect, lane=lane, anywhere=anywhere), status=status)
     async with _taking_turns(exchange, key) as is_first:
         found: Claim | Struct | None = None if is_first else await _look(exchange, key)
         if found is None:
-            found = await _claim_and_write(exchange, key, effect, kept, status, lane)
+            found = await _claim_and_write(exchange, key, effect, kept, status, lane, anywhere=anywhere)
     return _answer(found) if not isinstance(found, Struct) else Answer(found, status=status)
 
 
@@ -89,9 +90,11 @@ async def _claim_and_write(
     kept: Callable[[Any], Struct],
     status: int,
     lane: str,
+    *,
+    anywhere: bool = False,
 ) -> Claim | Struct:
     work = partial(_claim_and_act, scope=_scope(exchange), key=key, body=exchange.raw_body)
-    return await exchange.edge.system.writer.call(work, effect, kept, status, lane=lane)
+    return await exchange.edge.system.writer.call(work, effect, kept, status, lane=lane, anywhere=anywhere)
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ async def send(exchange: Sending) -> Answer:
     # A client that leaves between commit and nudge must not leave the message lying. Queued as the instance's own, a
     # burst for one number does not hold up what is sent by the customer's others.
     with trio.CancelScope(shield=True):
-        answer = await write_once(exchange, partial(_accept, exchange, chat), status=202, lane=name[-1])
+        answer = await write_once(exchange, partial(_accept, exchange, chat), status=202, lane=name[-1], anywhere=True)
         exchange.edge.system.nudge(name[-1])
     return answer
 

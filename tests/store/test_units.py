@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -288,6 +289,36 @@ def test_events_of_calls_are_reported_with_the_batch(world: World) -> None:
     assert [event.data for event in results.events] == [{"text": "one"}, {"text": "called"}, {"text": "two"}]
     assert [event.seq for event in results.events] == [1, 2, 3]
     assert world.events() == list(results.events)
+
+
+def test_calls_that_may_stand_anywhere_part_no_units(world: World, count_statements: Any) -> None:
+    def tell(tx: Any, name: str) -> str:
+        tx.append_event(world.id, "instance.status", {"text": name})
+        return name
+
+    others = [world.another(name=f"other {n}").id for n in range(3)]
+    units = [world.unit(told(one), instance_id=one) for one in others]
+    with count_statements(world.store) as together:
+        world.store.commit(units)
+    batch = [
+        Call(tell, ("a",), anywhere=True),
+        *units[:2],
+        Call(tell, ("b",), anywhere=True),
+        units[2],
+        Call(tell, ("c",)),
+    ]
+    with count_statements(world.store) as mixed:
+        results = world.store.commit([*batch, world.unit(told("last")), BUG])
+    texts = [event.data and event.data["text"] for event in results.events]
+    assert texts == [*others, "a", "b", "c", "last"], "what cares for its place keeps it"
+    assert [results[0], results[3], results[5]] == ["a", "b", "c"]
+    assert [[event.data and event.data["text"] for event in results[n].events] for n in (1, 2, 4, 6)] == [
+        [others[0]], [others[1]], [others[2]], ["last"]
+    ]  # fmt: skip
+    assert isinstance(results[7], ZeroDivisionError)
+    told_of = [statement for statement in mixed if statement.startswith("UPDATE instances SET last_seq")]
+    assert len([one for one in together if one.startswith("UPDATE instances SET last_seq")]) == 1
+    assert len(told_of) == 2 + 3, "one for each run of units, one for each call"
 
 
 def test_empty_batch_is_a_probe(store: Store) -> None:

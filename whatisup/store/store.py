@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from threading import Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -81,6 +80,10 @@ class Written:
     results: list[Any]
     batch_id: str
     batch: Sequence[Item]
+
+
+_END: Final = Call(lambda _tx: None)
+"""Stands behind a batch: nothing waits longer."""
 
 
 class _Poisoned(Exception):
@@ -354,12 +357,22 @@ class Store:
     # --- the two ways to write a batch --------------------------------------------------------------------------
 
     def _together(self, tx: Tx, batch: Sequence[Item]) -> list[Any]:
-        """Apply runs of units grouped by table, and calls one by one."""
-        results: list[Any] = []
-        for is_units, run in groupby(batch, key=lambda item: isinstance(item, Unit)):
-            items: list[Any] = list(run)
-            results += self._run_units(tx, items) if is_units else [self._alone(tx, call) for call in items]
-        return results
+        """Apply runs of units grouped by table, and calls one by one; those that may stand anywhere after the units."""
+        results: dict[int, Any] = {}
+        units: dict[int, Unit] = {}
+        waiting: dict[int, Call] = {}
+        for index, item in enumerate((*batch, _END)):
+            if isinstance(item, Unit):
+                units[index] = item
+            elif item.anywhere:
+                waiting[index] = item
+            else:
+                results |= zip(units, self._run_units(tx, list(units.values())), strict=True)
+                results |= {place: self._alone(tx, call) for place, call in waiting.items()}
+                units, waiting = {}, {}
+                if item is not _END:
+                    results[index] = self._alone(tx, item)
+        return [results[index] for index in range(len(batch))]
 
     def _run_units(self, tx: Tx, units: list[Unit]) -> list[Committed | Fenced]:
         try:

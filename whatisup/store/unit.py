@@ -230,12 +230,15 @@ class Committed:
 class Call:
     """A function of the open transaction, `fn(tx, *args)`, run in a savepoint of its own within a batch.
 
-    What it raises undoes only itself and goes back to whoever asked. `lane` is who it is queued fairly with.
+    What it raises undoes only itself and goes back to whoever asked. `lane` is who it is queued fairly with. What is
+    `anywhere` may be applied after units that stand behind it in its batch, so that those share their statements: for
+    calls that come by the hundred and care for no unit that is committed together with them.
     """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...] = ()
     lane: str = ""
+    anywhere: bool = False
 
     @property
     def size(self) -> int:
