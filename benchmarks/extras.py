@@ -14,14 +14,13 @@ from benchmarks.fairness import COST_GOAL, HAMMERS, P99_GOAL, Bursty, Hammered, 
 from benchmarks.figures import WHATISUP
 from benchmarks.laps import open_live
 from benchmarks.live import Live, Options
-from benchmarks.scenarios.connect import connect
+from benchmarks.scenarios.connect import grow
 from benchmarks.scenarios.flow import befriend
 from benchmarks.spread import Spread
 from benchmarks.sse import Fanout, measure_sse, slower
 
 ENOUGH: Final = 100
 """Messages below which a p99 says nothing."""
-IDLE_S: Final = 0.5
 
 
 async def sse(live: Live) -> str:
@@ -49,8 +48,8 @@ SIZES: Final[Mapping[str, int]] = {"sse": 10, "fairness": 50}
 async def extra(name: str, size: int | None, folder: Path, say: Callable[[str], None]) -> str:
     """Run one of them; what it found, with what it was found under."""
     many = SIZES[name] if size is None else size
-    async with open_live(WHATISUP, many, folder, say, Options(idle_s=IDLE_S)) as live:
-        await connect(live)
+    async with open_live(WHATISUP, many, folder, say, Options()) as live:
+        await grow(live, many)
         await befriend(live)
         found = await EXTRAS[name](live)
         return f"{name}, {many} instances: limits and pacing are off; {live.subject.conditions}\n{found}"
