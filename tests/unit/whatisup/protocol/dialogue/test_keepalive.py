@@ -18,6 +18,15 @@ def test_intervals_vary() -> None:
     assert len({Keepalive(entropy, 0.0).deadline_at for _ in range(20)}) > 15
 
 
+def test_connections_ping_together_on_the_quarters_of_a_second() -> None:
+    entropy = seeded(2)
+    for n in range(50):
+        now = 100.0 + n * 0.013
+        deadline_at = Keepalive(entropy, now).deadline_at
+        assert deadline_at * 4 == round(deadline_at * 4) or deadline_at == now + 20.0
+        assert now + 20.0 <= deadline_at <= now + 30.0
+
+
 def test_silence_is_two_pings_and_the_end_within_50_seconds() -> None:
     clock = Keepalive(lambda n: b"\xff" * n, 0.0)
     assert clock.beat(29.9) is Beat.QUIET
