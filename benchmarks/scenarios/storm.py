@@ -23,7 +23,6 @@ async def storm(live: Live) -> Mapping[str, float]:
     """Kill the sandbox by SIGKILL, start it, and wait until everyone is connected."""
     live.say(f"killing the sandbox under {live.size} sessions, and starting it with its state")
     answers: list[float] = []
-    live.subject.watch()
     await live.subject.mark_stall()
     async with trio.open_nursery() as nursery:
         if isinstance(live.subject, WhatIsUp):
