@@ -11,7 +11,6 @@ has told them anew, so nothing of the chat is encrypted, and nothing overtakes w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ import trio
 from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.drafts import Draughtsman
 from actors.instance.messaging.first_contacts import FirstContacts
+from actors.instance.messaging.flights import Flight, Flights
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import identity_changed
 from actors.instance.messaging.plans import Plan
@@ -60,25 +60,8 @@ SEALED_AT_ONCE: Final = 16
 """How many are sealed in one unit: each takes some hundred microseconds for each device."""
 TURN_S: Final = 0.002
 """How long sealing goes on before others get a turn."""
-ACK_S: Final = 75.0
-"""After that long without an ack the same bytes are sent again, as whatsmeow waits."""
 MAX_BLOCKED: Final = 1024
 """How many chats may wait before the others wait as well: far more than are new in a day."""
-
-
-@dataclass(slots=True)
-class Flight:
-    """A message that was sent and not acked: for which devices, with which hash of them, and when it was last sent.
-
-    `is_resync` says that it is a second stanza, for devices that the first one missed: there is no third.
-    """
-
-    chat: str
-    devices: frozenset[Jid]
-    phash: str | None
-    sent_at: float
-    token_due: Jid | None = None
-    is_resync: bool = False
 
 
 class Sending:
@@ -119,7 +102,7 @@ class Sending:
         self._is_dirty = True
         self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
-        self._flights: dict[str, Flight] = {}
+        self._flights = Flights()
         self._issuing: set[Jid] = set()
         self._mismatched: dict[str, Flight] = {}
         self._reseal: set[str] = set()
@@ -147,7 +130,7 @@ class Sending:
         """When `pump` wants to be called without anything having happened, in monotonic seconds."""
         if not self.can_send():
             return NEVER
-        deadline = min(self._first_overdue_at, self.queries.waits.deadline)
+        deadline = min(self._flights.deadline, self.queries.waits.deadline)
         if not self._is_dirty:
             return deadline
         now = trio.current_time()
@@ -158,11 +141,6 @@ class Sending:
     def is_held_up(self) -> bool:
         """Whether only acks let more go out."""
         return len(self._flights) >= WINDOW
-
-    @property
-    def _first_overdue_at(self) -> float:
-        """When the first of what is on its way is to be sent again."""
-        return next(iter(self._flights.values())).sent_at + ACK_S if self._flights else NEVER
 
     async def pump(self) -> None:
         """Send what can be sent now.
@@ -280,7 +258,7 @@ class Sending:
                 continue  # it expired, or was wiped, while we were sealing
             token_due = draft.chat if plans[item.chat].token.is_issue_due(now_s) else None
             flight = Flight(item.chat, frozenset(done.devices), done.phash, now, token_due, item.stage == "resync")
-            self._depart(item.wa_id, flight)
+            self._flights.depart(item.wa_id, flight)
             connection.send_encoded([done.stanza], now)
         self._bucket.take(now, len(sealed))
         await self._host.flush()
@@ -298,13 +276,13 @@ class Sending:
             self._launch(await self._host.services.database.read(outbox.sealed, self._host.id))
 
     async def _send_overdue(self, now: float) -> None:
-        if self._first_overdue_at > now:
+        if self._flights.deadline > now:
             return
-        overdue = {wa_id for wa_id, flight in self._flights.items() if flight.sent_at + ACK_S <= now}
+        overdue = self._flights.overdue(now)
         items = await self._host.services.database.read(outbox.sealed, self._host.id)
         self._launch([item for item in items if item.wa_id in overdue])
         for wa_id in overdue.difference(item.wa_id for item in items):
-            del self._flights[wa_id]  # settled otherwise
+            self._flights.land(wa_id)  # settled otherwise
 
     def _launch(self, items: Iterable[OutboxItem]) -> None:
         """Send sealed rows as they are."""
@@ -315,16 +293,12 @@ class Sending:
                 devices = frozenset(jid for jid, _ in parse_message(node).participants)
                 flight = Flight(item.chat, devices, None, now, None, item.stage == "resync")
                 if item.stage == "sealed" and item.resync_devices is not None:  # acked, but some devices were missed
+                    self._flights.land(item.wa_id)
                     self._mismatched[item.wa_id] = flight
                     self._ask_anew(item.chat)
                 else:
-                    self._depart(item.wa_id, flight)
+                    self._flights.depart(item.wa_id, flight)
                     connection.send_encoded([item.stanza], now)
-
-    def _depart(self, wa_id: str, flight: Flight) -> None:
-        """Note what is on its way; `_flights` is in the order of departure."""
-        self._flights.pop(wa_id, None)
-        self._flights[wa_id] = flight
 
     # --- what the server says ---------------------------------------------------------------------------------------
 
@@ -354,7 +328,7 @@ class Sending:
     def acked(self, ack: MessageAck) -> None:
         """What `ops_of_ack` says is committed: go on from there."""
         is_mismatch = self._is_mismatch(ack)
-        flight = self._flights.pop(ack.id, None)
+        flight = self._flights.land(ack.id)
         if flight is None:
             return
         refusal = None if ack.error is None else refusal_of(ack.error)
@@ -394,14 +368,8 @@ class Sending:
         self._stir(self.queries.waits.end_rests())  # they are weighed again
 
     def proven(self, wa_ids: Iterable[str], chat: str | None) -> None:
-        """Receipts came from a chat for these: the server has them, whether its ack came or not.
-
-        Of what is on its way to another chat a receipt proves nothing.
-        """
-        for wa_id in wa_ids:
-            flight = self._flights.get(wa_id)
-            if flight is not None and flight.chat == chat:
-                del self._flights[wa_id]
+        """Receipts came from a chat for these: the server has them, whether its ack came or not."""
+        self._flights.proven(wa_ids, chat)
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -422,9 +390,7 @@ class Sending:
         """Remember that this contact has our token for this week."""
         self._issuing.discard(event.user)
         if event.ok and self.own is not None:
-            for flight in self._flights.values():
-                if flight.token_due == event.user:
-                    flight.token_due = None
+            self._flights.issued(event.user)
             man = Draughtsman(self._host, self._shelf, self.own)
             name = (TOKEN, event.user.user)
             await man.load(frozenset({name}))
