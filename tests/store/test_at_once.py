@@ -91,6 +91,17 @@ async def test_what_takes_long_is_undone_and_done_in_a_thread(here: World) -> No
     assert texts(here) == ["once"]
 
 
+async def test_batch_that_would_keep_the_loop_for_long_is_written_in_a_thread(here: World) -> None:
+    database = Database(here.store)
+    before = database.quick_items
+    for _ in range(4):
+        await database.commit([Call(lambda _tx: threading.Event().wait(0.002))] * 16)
+    after = database.quick_items
+    assert after < before / 2
+    assert set(await database.commit([Call(place)] * after)) == {"loop"}
+    assert set(await database.commit([Call(place)] * (before + 1))) == {"thread"}
+
+
 async def test_poison_harms_nobody_else(here: World) -> None:
     poison = SetStatus(here.instance.status, has_account=True)
     results = await Database(here.store).commit([here.unit(told("a")), here.unit(poison), Call(boom), Call(place)])

@@ -89,9 +89,8 @@ class PostgresBackend:
         with self.reader.connect() as connection, connection.begin():
             yield connection
 
-    def version(self) -> tuple[int, int] | None:
+    def version(self) -> None:
         """Nothing: to ask would be a round trip like any other."""
-        return
 
     @contextmanager
     def peek(self) -> Iterator[Connection | None]:

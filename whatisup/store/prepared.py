@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
-from sqlalchemy import Connection, LargeBinary
+from sqlalchemy import Boolean, Connection, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -237,6 +237,8 @@ def _binder(
             ]
         )
     escaped: Mapping[str, str] = compiled.escaped_bind_names or {}
+    if not fixed and not active and not escaped and ours is None:
+        return _as_it_is
     still = {escaped.get(name, name): value for name, value in fixed.items()}
     moving = [(escaped.get(name, name), source, active.get(name)) for name, source in sources if name not in fixed]
     return lambda params: (
@@ -254,13 +256,17 @@ def _tuple_of(names: Sequence[str]) -> _Binder:
     return itemgetter(*names)
 
 
+def _as_it_is(params: Mapping[str, Any]) -> Any:
+    return params
+
+
 def _nothing(_params: Mapping[str, Any]) -> Any:
     return ()
 
 
 def _bind_processor(kind: Any, dialect: Dialect) -> _Processor | None:
-    # Both drivers take bytes as they are.
-    return None if isinstance(kind, LargeBinary) else kind.dialect_impl(dialect).bind_processor(dialect)
+    # Both drivers take bytes and truth values as they are.
+    return None if isinstance(kind, LargeBinary | Boolean) else kind.dialect_impl(dialect).bind_processor(dialect)
 
 
 class _Shape:
