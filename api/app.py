@@ -137,6 +137,8 @@ async def _serve(
         headers = _headers(answer, farewell(edge, visit, asked.method, endpoint.rule, answer.status))
         body = written(answer)
         headers.append((b"content-length", b"%d" % len(body)))
+        if inbox.has_left:
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

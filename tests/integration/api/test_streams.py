@@ -327,15 +327,15 @@ async def test_cursor_from_below_what_is_kept_is_410(folder: Path) -> None:
 async def test_stream_that_the_floor_passes_is_cut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(folder) as (served, alice, instance_id):
         await served.append(instance_id, 3)
-        resolve = served.front.edge.system.database.read
+        resolve = served.front.edge.system.database.look
 
-        async def read(fn: Any, *args: Any) -> Any:
+        async def look(fn: Any, *args: Any) -> Any:
             found = await resolve(fn, *args)
             if getattr(fn, "__name__", "") == "resolve":  # between the cursor and the first page
                 await served.front.write(partial(expire_events, now=served.front.edge.now() + 2 * DAY_MS, days=1))
             return found
 
-        monkeypatch.setattr(served.front.edge.system.database, "read", read)
+        monkeypatch.setattr(served.front.edge.system.database, "look", look)
         live = await stream(served, alice, "?after=1")
         assert await live.frame() == "retry: 2000"
         assert cut_of(await live.frame())["reason"] == "cursor_expired"
