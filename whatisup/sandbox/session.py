@@ -6,11 +6,12 @@ Rule: this knows how bytes become nodes and back, and nothing of what a node mea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from whatisup.crypto import Entropy
+from msgspec import Struct
+
+from whatisup.crypto import Entropy, Secret
 from whatisup.errors import LocalProtocolError, RemoteProtocolError
 from whatisup.sandbox.authority import ServerIdentity
 from whatisup.wire import (
@@ -41,23 +42,20 @@ class Compression(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Opened:
+class Opened(Secret, frozen=True):
     """The handshake is done: the client's static key (32 bytes) and its serialized `ClientPayload`."""
 
     noise_public: bytes
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """The client sent a stanza."""
 
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(Struct, frozen=True):
     """The client sent a frame that holds no node."""
 
 

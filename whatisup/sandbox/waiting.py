@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from whatisup.crypto import Secret
 from whatisup.sandbox.state import State
 from whatisup.wire import Node, encode_node
 
@@ -39,8 +39,7 @@ class Clearing(StrEnum):
     """Everything else: an ack of its class, id and type."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Waiting:
+class Waiting(Secret, frozen=True):
     """A stanza that waits: tag, id, whom it is from (JID text), and the encoded node."""
 
     position: int

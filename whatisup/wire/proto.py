@@ -9,7 +9,8 @@ Writing is `SerializeToString()`: fields in ascending number, those that were se
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -65,6 +66,8 @@ def parse(cls: type[M], data: bytes) -> M:
 
 def _check_text(message: Message) -> None:
     # proto2 does not check UTF-8, and a string field that is none would read as bytes, against its declared type.
+    if not _may_hold_text(message.DESCRIPTOR):
+        return
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING or field.type == field.TYPE_MESSAGE:
             for item in (value,) if isinstance(value, str | bytes | Message) else value:
@@ -72,3 +75,19 @@ def _check_text(message: Message) -> None:
                     raise RemoteProtocolError(f"{field.full_name} is no UTF-8")
                 if isinstance(item, Message):
                     _check_text(item)
+
+
+@cache
+def _may_hold_text(descriptor: Any) -> bool:
+    """Whether a string can be in a message of that kind: in none of a handshake, which every connection reads."""
+    return _reaches_text(descriptor, frozenset())
+
+
+def _reaches_text(descriptor: Any, seen: frozenset[str]) -> bool:
+    if descriptor.full_name in seen:
+        return False
+    seen |= {descriptor.full_name}
+    return any(
+        field.type == field.TYPE_STRING or (field.message_type is not None and _reaches_text(field.message_type, seen))
+        for field in descriptor.fields
+    )

@@ -6,13 +6,13 @@ Rule: one row per ciphertext that arrived, whatever became of it, so that a mess
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from whatisup import control
+from whatisup.crypto import Secret
 from whatisup.sandbox.state import State
 
 MAX_ROWS: Final = 100_000
@@ -31,8 +31,7 @@ class Verdict(StrEnum):
     UNDECRYPTABLE = "undecryptable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(Secret, frozen=True, kw_only=True):
     """One ciphertext that arrived.
 
     `chat` and `author` are numbers (a group's JID as `chat`), `lid` is the author's hidden id; `t` is in unix seconds,
@@ -46,21 +45,20 @@ class Arrival:
     lid: str
     device: int
     is_own: bool
-    sha256: bytes = field(repr=False)
+    sha256: bytes
     verdict: Verdict
     t: int
     at: int
     as_lid: bool
     kind: str = ""
-    body: dict[str, Any] | None = field(default=None, repr=False)
+    body: dict[str, Any] | None = None
     reason: str | None = None
     count: int = 0
-    message: bytes | None = field(default=None, repr=False)
-    secret: bytes | None = field(default=None, repr=False)
+    message: bytes | None = None
+    secret: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Secret, frozen=True):
     """A message of a chat as a phone remembers it: who wrote it when, what it said, the secret that came with it."""
 
     id: str
@@ -68,20 +66,19 @@ class Known:
     author: str
     t: int
     as_lid: bool
-    message: bytes = field(repr=False)
-    secret: bytes | None = field(repr=False)
+    message: bytes
+    secret: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Secret, frozen=True):
     """A message that a phone was told to send; `stanza` is how its stanza looks, without ciphertexts (JSON)."""
 
     id: str
     chat: str
-    body: dict[str, Any] | None = field(repr=False)
+    body: dict[str, Any] | None
     t: int | None
     acked_at: int | None
-    message: bytes | None = field(repr=False)
+    message: bytes | None
     stanza: bytes | None
 
 

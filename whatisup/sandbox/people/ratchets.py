@@ -7,11 +7,10 @@ The phone's prekeys are derived from its identity, so there is no end of them; t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from whatisup import e2ee
-from whatisup.crypto import Entropy, KeyPair
+from whatisup.crypto import Entropy, KeyPair, Secret
 from whatisup.errors import InvalidMessage
 from whatisup.jid import Jid
 from whatisup.protocol.prekeys import Bundle
@@ -32,8 +31,7 @@ BORROWED: Final = "borrowed"
 _SIGNED_PREKEY: Final = "signed_prekey"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Plain:
+class Plain(Secret, frozen=True):
     """What a ciphertext held, without its padding; `is_new_identity`: its device has other keys than before."""
 
     plaintext: bytes

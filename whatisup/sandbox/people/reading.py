@@ -11,8 +11,10 @@ Source: WhatsApp Web, as whatsmeow and Baileys do it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from whatisup.errors import E2eeError, RemoteProtocolError
 from whatisup.jid import Jid
@@ -160,7 +162,8 @@ def _names(account: Account) -> tuple[str, str]:
 
 def _read(turn: Turn, letter: _Letter, sha256: bytes, content: Content, enc: Enc) -> None:
     envelope = letter.envelope
-    is_first = not turn.logs.has_read(turn.number, letter.author.number, envelope.id)
+    is_of_others = envelope.kind is ChatKind.USER and not envelope.is_from_me
+    is_first = is_of_others and not turn.logs.has_read(turn.number, letter.author.number, envelope.id)
     arrival = _arrival(turn, letter, sha256, Verdict.READ, count=enc.count)
     turn.logs.add(
         turn.number,
@@ -170,7 +173,7 @@ def _read(turn: Turn, letter: _Letter, sha256: bytes, content: Content, enc: Enc
         _confirm(turn, envelope)
     if envelope.kind is ChatKind.PEER:
         peer.answer_peer(turn, envelope, letter.device, content)
-    elif is_first and envelope.kind is ChatKind.USER and not envelope.is_from_me:
+    elif is_first:
         persona.react(turn, letter.author, content)
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from whatisup.control import Persona
+from whatisup.crypto import Secret
 from whatisup.sandbox.state import State
 
 MAX_WAITING: Final = 10_000
 """How much waits for one phone: older stanzas give way, further tasks are refused."""
 
+_MAX_CACHED: Final = 20_000  # phones whose settings, or whose number of waiting things, are kept in memory
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS people_phones (
     number TEXT PRIMARY KEY REFERENCES accounts ON DELETE CASCADE, is_online INTEGER NOT NULL, persona TEXT NOT NULL
@@ -107,8 +109,7 @@ class Keys:
             self._db.execute("DELETE FROM people_keys WHERE number = ? AND kind = ?", (self._number, kind))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Work:
+class Work(Secret, frozen=True):
     """Something that a phone has to do: an encoded stanza to take, or a task of its script."""
 
     position: int
@@ -131,15 +132,28 @@ class Desk:
     def __init__(self, state: State) -> None:
         self._state = state
         self._db = state.connection
+        # The file is ours alone, so what was read stays true until we write it.
+        self._settings: dict[str, PhoneSettings] = {}
+        self._counts: dict[str, int] = {}
+        state.on_rollback(self._settings.clear)
+        state.on_rollback(self._counts.clear)
 
     def settings(self, number: str) -> PhoneSettings:
         """Return how a phone is set up."""
+        known = self._settings.get(number)
+        if known is not None:
+            return known
         row = self._db.execute("SELECT is_online, persona FROM people_phones WHERE number = ?", (number,)).fetchone()
-        return PhoneSettings() if row is None else PhoneSettings(bool(row[0]), Persona(row[1]))
+        found = PhoneSettings() if row is None else PhoneSettings(bool(row[0]), Persona(row[1]))
+        if len(self._settings) >= _MAX_CACHED:
+            self._settings.clear()
+        self._settings[number] = found
+        return found
 
     def set_up(self, number: str, settings: PhoneSettings) -> None:
         """Set a phone up; what waits for it is held while it is offline."""
         with self._state.writing() as cursor:
+            self._settings.pop(number, None)
             cursor.execute(
                 "INSERT OR REPLACE INTO people_phones VALUES (?, ?, ?)",
                 (number, settings.is_online, settings.persona),
@@ -149,20 +163,15 @@ class Desk:
     def add(self, number: str, item: bytes, *, is_stanza: bool) -> bool:
         """Let something wait for a phone; False where too much does. The oldest stanzas give way to newer ones."""
         with self._state.writing() as cursor:
-            if self._is_full(number) and not self._make_room(cursor, number, is_stanza=is_stanza):
+            if self.count(number) >= MAX_WAITING and not self._make_room(cursor, number, is_stanza=is_stanza):
                 return False
             is_held = not self.settings(number).is_online
             cursor.execute(
                 "INSERT INTO people_work (number, is_held, is_stanza, item) VALUES (?, ?, ?, ?)",
                 (number, is_held, is_stanza, item),
             )
+            self._counts[number] = self.count(number) + 1
         return True
-
-    def _is_full(self, number: str) -> bool:
-        row = self._db.execute(
-            "SELECT 1 FROM people_work WHERE number = ? LIMIT 1 OFFSET ?", (number, MAX_WAITING - 1)
-        ).fetchone()
-        return row is not None
 
     def _make_room(self, cursor: sqlite3.Cursor, number: str, *, is_stanza: bool) -> bool:
         if is_stanza:
@@ -171,11 +180,18 @@ class Desk:
                 " WHERE number = ? AND is_stanza ORDER BY position LIMIT 1)",
                 (number,),
             )
+            self._counts[number] = self.count(number) - cursor.rowcount
         return is_stanza
 
     def count(self, number: str) -> int:
         """Return how much waits for a phone."""
-        return int(self._db.execute("SELECT count(*) FROM people_work WHERE number = ?", (number,)).fetchone()[0])
+        known = self._counts.get(number)
+        if known is None:
+            if len(self._counts) >= _MAX_CACHED:
+                self._counts.clear()
+            (known,) = self._db.execute("SELECT count(*) FROM people_work WHERE number = ?", (number,)).fetchone()
+            self._counts[number] = known
+        return known
 
     def due(self, limit: int) -> list[Work]:
         """Return what phones that are online have to do next."""
@@ -191,4 +207,6 @@ class Desk:
 
     def done(self, work: Work) -> None:
         """Forget what a phone has done."""
-        self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,))
+        gone = self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,)).rowcount
+        if gone and work.number in self._counts:
+            self._counts[work.number] -= gone

@@ -5,9 +5,7 @@ Rule: a turn is one transaction; what it reads, learns, sends and forgets is kep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from whatisup.crypto import Entropy
+from whatisup.crypto import Entropy, Secret
 from whatisup.jid import Jid
 from whatisup.protocol.prekeys import LOW, Bundle, build_low_notification
 from whatisup.protocol.stanzas.message import Enc
@@ -23,8 +21,7 @@ from whatisup.sandbox.router import Router
 from whatisup.wire import Node
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Turn:
+class Turn(Secret, frozen=True):
     """A phone at work."""
 
     hub: Hub

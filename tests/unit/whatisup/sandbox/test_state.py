@@ -224,13 +224,15 @@ def test_unit_that_fails_takes_no_other_back(tmp_path: Path) -> None:
     with state.writing():
         state.count("units")
         state.on_commit(lambda: heard.append("first"))
-    with pytest.raises(RuntimeError), state.writing():
-        state.count("units")
-        state.on_commit(lambda: heard.append("second"))
-        raise RuntimeError
-    with pytest.raises(RuntimeError), state.writing(), state.writing():
-        state.count("units")
-        raise RuntimeError
+
+    def fail() -> None:
+        with state.writing(), state.writing():
+            state.count("units")
+            state.on_commit(lambda: heard.append("second"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert heard == ["first"]
     state.close()
     assert _count(tmp_path / "state") == 2
