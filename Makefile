@@ -77,6 +77,7 @@ constraints: dev-env ## rewrite constraints.txt from what .venv holds
 .PHONY: clean
 clean: ## remove .venv and everything generated (never var/, which holds data)
 	@rm -rf .venv build dist *.egg-info htmlcov coverage.xml .coverage .coverage.* \
-		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache tests/interop/node_modules
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache \
+		tests/interop/node_modules benchmarks/baileys/node_modules
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	@echo "clean: done (var/ is kept: it holds your data)"
