@@ -40,6 +40,8 @@ Reply = TypeVar("Reply")
 AWAKE_S = 10.0
 # Key generation and PBKDF2 at once; two cores are common, and the writer needs one.
 CRYPTO_THREADS = 2
+# A live login waits for a far server most of the time, so many may be under way; its pace keeps them few.
+LIVE_LOGINS_AT_ONCE = 64
 __all__ = ["Health", "System"]
 
 
@@ -87,7 +89,7 @@ class System:
             database=database,
             endpoint=endpoint,
             gates={
-                Mode.LIVE: ConnectGate(settings.connects_per_s_live),
+                Mode.LIVE: ConnectGate(settings.connects_per_s_live, LIVE_LOGINS_AT_ONCE),
                 Mode.TEST: ConnectGate(settings.connects_per_s_test),
             },
             profile=self.profile,

@@ -32,7 +32,7 @@ class Endpoint:
     tls: ssl.SSLContext | None
 
 
-LOGINS_AT_ONCE: Final = 12
+LOGINS_AT_ONCE: Final = 8
 """How many logins may be under way through one gate: each is milliseconds of CPU, and all that are ready run before
 the loop looks at anything else."""
 WAKING_AT_ONCE: Final = 24
