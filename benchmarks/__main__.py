@@ -93,8 +93,19 @@ def planned(options: argparse.Namespace) -> Plan:
     )
 
 
+def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
+    """What is asked for; of a run that is gone on with, what was asked for when it began."""
+    begun = {} if options.resume is None else RunFolder(options.resume).plan()
+    if not begun:
+        return options
+    words = vars(options) | {name: begun[name] for name in ("rounds", "soak_s", "idle_s", "seed")}
+    words |= {"full": begun["is_full"], "sizes": tuple(begun["sizes"]), "only": next(iter(begun["only"]), None)}
+    words["subject"] = begun["subjects"][0] if len(begun["subjects"]) == 1 else None
+    return argparse.Namespace(**words)
+
+
 def _run(options: argparse.Namespace) -> int:
-    plan = planned(options)
+    plan = planned(_as_begun(options))
     folder = _folder(options, plan.as_json())
     folder.path.mkdir(parents=True, exist_ok=True)
     found = machine(folder.path)

@@ -101,6 +101,7 @@ class Plan:
             "is_full": self.is_full,
             "soak_s": self.options.soak_s,
             "idle_s": self.options.idle_s,
+            "seed": self.options.seed,
         }
 
     def heats(self) -> Iterator[tuple[Step, ...]]:

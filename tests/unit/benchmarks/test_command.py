@@ -51,6 +51,16 @@ def test_a_full_run_goes_on_with_its_newest_unfinished_folder(tmp_path: Path, mo
     assert command._folder(command._parse(["--full"]), plan).path.name > "2026-01-02"
 
 
+@pytest.mark.parametrize(
+    "words", [["--full", "--seed", "7"], ["--only", "soak", "--sizes", "9", "--subject", "whatisup"]]
+)
+def test_a_run_that_is_gone_on_with_is_what_it_was_begun_as(tmp_path: Path, words: list[str]) -> None:
+    plan = planned(*words)
+    RunFolder(tmp_path).begin(plan.as_json(), {})
+    again = command._as_begun(command._parse(["--resume", str(tmp_path), "--rounds", "9"]))
+    assert command.planned(again) == plan
+
+
 def test_report_is_made_again_without_measuring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
