@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whatisup.errors import LocalProtocolError, RemoteProtocolError
-from whatisup.jid import Jid, JidError
-from whatisup.wire import MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, Node, codec, decode_node, encode_node
+from whatisup.jid import SERVER, Jid, JidError
+from whatisup.wire import MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, Node, codec, compress_node, decode_node, encode_node
 from whatisup.wire.tokens import DOUBLE_BYTE, SINGLE_BYTE
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "transport.json").read_text("utf-8"))
@@ -347,3 +347,31 @@ def test_decode_of_anything_gives_a_node_or_a_remote_protocol_error(data):
         return
     assert decode_node(encode_node(node)) == canonical(node)
     assert all(Jid.parse(str(jid)) == jid for jid in all_jids(node))
+
+
+def test_simplest_nodes_cut_anywhere_are_refused() -> None:
+    ids = tuple(Node("id", {}, number.to_bytes(3, "big")) for number in range(3))
+    encoded = encode_node(Node("list", {"from": Jid("4915112345678", "s.whatsapp.net", 7), "to": SERVER}, ids))
+    assert decode_node(encoded).content == ids
+    for end in range(len(encoded)):
+        with pytest.raises(RemoteProtocolError):
+            decode_node(encoded[:end])
+
+
+def test_simplest_node_beyond_the_deepest_level_is_refused() -> None:
+    node = Node("id", {}, b"1")
+    for _ in range(MAX_DEPTH - 1):
+        node = Node("list", {}, (node,))
+    encoded = encode_node(node)
+    assert decode_node(encoded) == node
+    deeper = b"\0\xf8\x02" + encoded[3:4] + b"\xf8\x01" + encoded[1:]
+    with pytest.raises(RemoteProtocolError, match="deep"):
+        decode_node(deeper)
+    with pytest.raises(LocalProtocolError, match="deep"):
+        encode_node(Node("list", {}, (node,)))
+
+
+def test_compressing_what_is_encoded_is_what_encoding_compressed_gives() -> None:
+    node = Node("iq", {"id": "1"}, (Node("id", {}, b"x" * 200),))
+    assert compress_node(encode_node(node)) == encode_node(node, compress=True)
+    assert decode_node(compress_node(encode_node(node))) == node
