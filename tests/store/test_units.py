@@ -300,7 +300,7 @@ def test_calls_that_may_stand_anywhere_part_no_units(world: World, count_stateme
     units = [world.unit(told(one), instance_id=one) for one in others]
     with count_statements(world.store) as together:
         world.store.commit(units)
-    batch = [
+    batch: list[Unit | Call] = [
         Call(tell, ("a",), anywhere=True),
         *units[:2],
         Call(tell, ("b",), anywhere=True),
