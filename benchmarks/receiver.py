@@ -37,13 +37,13 @@ class Endpoint:
         await self.live.until(lambda: self.notes.count() >= arrived, within_s, f"{arrived} webhooks arrived")
         await self.live.until(lambda: rows.undelivered() == 0, within_s, "no webhook is left")
 
-    async def replay(self) -> int:
-        """Have the whole log delivered again; how many deliveries that will be."""
+    async def replay(self, least: int) -> int:
+        """Have so many events of the log delivered again, or all that there are; how many deliveries that will be."""
         count, body = 0, {"after": "0"}
         while True:
             answer = await self.live.whatisup.api.call("POST", f"{self.path}/replay", body)
             count += int(answer["count"])
-            if answer["next_cursor"] is None:
+            if answer["next_cursor"] is None or count >= least:
                 return count
             body = {"after": answer["next_cursor"]}
 

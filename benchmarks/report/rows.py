@@ -65,4 +65,5 @@ def times(found: Summary | None) -> str:
     """A ratio."""
     if found is None:
         return ""
-    return f"x {found.median:.1f}" if found.median < 100 else f"x {found.median:.0f}"
+    digits = 2 if found.median < 1 else 1 if found.median < 100 else 0
+    return f"x {found.median:.{digits}f}"
