@@ -176,7 +176,6 @@ async def test_a_session_and_a_message_cost_what_they_did(tmp_path: Path) -> Non
         message_out = costs.each(TALKERS * EACH_OUT)
 
     found = f"session {session:.2f} bare connections of {bare / 1024:.0f} KiB, in {message_in:.1f}, out {message_out:.1f}"
-    print(found)
     assert session < SESSION_BAR, found
     assert message_in < IN_BAR, found
     assert message_out < OUT_BAR, found

@@ -73,7 +73,7 @@ async def test_drop_ends_the_connection_without_a_word_and_the_device_may_come_b
     async with handset.connected():
         await handset.until(Connected)
         await loopback.arm("drop", scope=Scope(NUMBER, 1))
-        with pytest.raises(TransportError, match="reset|hung up"):
+        with pytest.raises(TransportError, match=r"reset|hung up"):
             await handset.until(Closed)
     async with handset.connected():
         await handset.until(Connected)
