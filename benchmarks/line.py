@@ -52,7 +52,10 @@ class Line:
         events = (request, h11.Data(content), h11.EndOfMessage())
         await self._stream.send_all(b"".join(self._http.send(event) or b"" for event in events))
         answer = await self._read(self._stream)
-        self._http.start_next_cycle()
+        if self._http.our_state is h11.MUST_CLOSE:  # it has served as many requests as the gateway allows
+            self.cut()
+        else:
+            self._http.start_next_cycle()
         return answer
 
     async def _read(self, stream: trio.SocketStream) -> tuple[int, Json]:
@@ -71,9 +74,10 @@ class Line:
                 raise RuntimeError("the gateway closed a line in the middle of an answer")
 
     def cut(self) -> None:
-        """Hang up, whatever was under way."""
+        """Hang up, whatever was under way; the next request opens another connection."""
         if self._stream is not None:
             self._stream.socket.close()
+            self._stream, self._http = None, h11.Connection(h11.CLIENT)
 
 
 @dataclass(slots=True)
