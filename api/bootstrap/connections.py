@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, Final
 
 import h11
+import structlog
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
@@ -25,7 +26,10 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from actors.supervisor import leaves
 from api.routes.inbox import Inbox
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = -inf
 
@@ -92,8 +96,13 @@ class Connection(TCPServer):
                 self.protocol.protocol = Http1(*about, client, server, self.protocol_send)
                 self._set_idle(True)
                 await self._read_data()
-        except OSError:
+        except* OSError:
             pass
+        except* Exception as faults:
+            # Some words of a client's break the libraries (a path in HTTP/2 that is not ASCII, a thousand priorities,
+            # bytes behind the request for a websocket). That ends its connection, and must end no other.
+            log.warning("connection.failed", faults=sorted({type(fault).__name__ for fault in leaves(faults)}))
+            log.debug("connection.failed", exc_info=faults)
         finally:
             self._idle.discard(self)
             await self._close()
