@@ -24,7 +24,7 @@ from api.routes.census import Census
 from api.routes.keyring import Keyring
 from api.routes.metrics import DeliveryStats, Metrics
 from api.routes.offers import Offers
-from api.routes.remembered import Remembered
+from api.routes.remembered import Lately, Remembered
 from api.streams import STALL_S, Fanout, Searches
 from whatisup.settings import Settings
 from whatisup.store import new_id
@@ -34,6 +34,8 @@ KEEPALIVE_S: Final = 25.0
 COMMAND_S: Final = 60.0
 """How long a command may take before its asker is told to look later; it is not withdrawn."""
 DRAWING_THREADS: Final = 2
+FAR_S: Final = 60.0
+"""How long a list that took long is expected to take long again."""
 
 R = TypeVar("R")
 
@@ -87,6 +89,8 @@ class Edge:
     """Open event streams; revoking a key ends its streams here (`end_key`)."""
     owned: Remembered = field(default_factory=Remembered)
     """Instances that were found to be a customer's: (customer, mode, instance)."""
+    far: Lately = field(default_factory=lambda: Lately(time.monotonic, FAR_S))
+    """Customers whose lists took long to begin, and therefore take turns."""
     key_uses: dict[str, int] = field(default_factory=dict)
     """When keys were last used (unix milliseconds), since that was last written to the store."""
     webhooks: WebhookClient | None = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from api.routes.buckets import buckets_for
 from tests.integration.api.front import ORIGIN, Front, Holder, open_front
-from whatisup.store import Mode, RateLimit, Tx, customers
+from whatisup.store import Mode, RateLimit, Tx, customers, instances
 
 NOW_MS = 1_700_000_000_500
 
@@ -152,6 +154,33 @@ async def test_first_rows_of_a_list_wait_for_no_search(front: Front, query: str,
             await alice.call("GET", path)
             waited = False
     assert waited is is_gated
+
+
+async def test_list_whose_first_rows_took_long_waits_for_its_turn_from_then_on(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind many deleted instances, say: each look at them would keep the loop, and then a reader, from all others."""
+    alice, bob = await front.holder(), await front.holder("bob")
+    on_loop, list_page = 0, instances.list_page
+
+    def scan(conn: Any, vault: Any, customer_id: str, *rest: Any) -> Any:
+        nonlocal on_loop
+        if threading.current_thread() is threading.main_thread():
+            on_loop += customer_id == alice.customer_id
+            time.sleep(0.02 if customer_id == alice.customer_id else 0)  # noqa: TID251 - the loop is what waits
+        return list_page(conn, vault, customer_id, *rest)
+
+    monkeypatch.setattr("whatisup.store.instances.list_page", scan)
+    for _ in range(5):
+        await alice.call("GET", "/v1/instances")
+    assert on_loop == 1
+    waited = True
+    async with front.edge.streams.searches.one(alice.customer_id):
+        await bob.call("GET", "/v1/instances")
+        with trio.move_on_after(0.3):
+            await alice.call("GET", "/v1/instances")
+            waited = False
+    assert waited
 
 
 async def test_messages_for_made_up_instances_never_reach_the_writer(front: Front) -> None:
