@@ -94,7 +94,8 @@ class Client:
     """One connection of a client, as the server sees it. Times are monotonic seconds, `since` unix milliseconds.
 
     `outbox` is what it is sent of its device's queue; `held` a message that waits for the next one to overtake it;
-    `heard` what it said in the last second, where that may be lost. `latency_until` None means for good.
+    `heard` what it said in the last second, where that may be lost. `latency_until` None means for good. `is_pressing`:
+    something waits for the socket that is to go out at once.
     """
 
     serial: int
@@ -107,6 +108,7 @@ class Client:
     stage: Stage = Stage.HANDSHAKE
     ending: Ending | None = None
     is_half_open: bool = False
+    is_pressing: bool = False
     is_active: bool = False
     latency_s: float = 0.0
     latency_until: float | None = None
@@ -231,9 +233,14 @@ class Hub:
         for node in nodes:
             self._send(client, node)
 
-    def _send(self, client: Client, node: Node, encoded: bytes | None = None) -> None:
+    def send_soon(self, client: Client, node: Node) -> None:
+        """Queue a stanza that nobody waits for: it goes out with the next one, or within a hundredth of a second."""
+        self._send(client, node, is_pressing=False)
+
+    def _send(self, client: Client, node: Node, encoded: bytes | None = None, *, is_pressing: bool = True) -> None:
         if client.ending is not None or client.is_half_open:
             return
+        client.is_pressing = client.is_pressing or is_pressing
         self.trace(client, node, is_sent=True)
         client.session.send(node, encoded)
         if client.session.pending > MAX_PENDING:

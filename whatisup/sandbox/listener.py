@@ -21,7 +21,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from whatisup.sandbox.control_api import ControlApi
 from whatisup.sandbox.http import HttpPeer, Reply
 from whatisup.sandbox.server import Server
-from whatisup.sandbox.websocket import Socket
+from whatisup.sandbox.websocket import Pulse, Socket
 
 WS_PATH: Final = "/ws/chat"
 _TLS_S: Final = 20.0
@@ -30,12 +30,17 @@ log: Final = structlog.get_logger(__name__)
 
 
 class Listener:
-    """Serves connections; pass `serve` to `trio.serve_listeners`."""
+    """Serves connections; pass `serve` to `trio.serve_listeners`, and `run` it beside that."""
 
     def __init__(self, server: Server, control: ControlApi, tls: ssl.SSLContext | None) -> None:
         self._server = server
         self._control = control
         self._tls = tls
+        self._pulse = Pulse(server.hub.clock)
+
+    async def run(self) -> None:
+        """See to it that what is not pressing goes out; until cancelled."""
+        await self._pulse.run()
 
     async def serve(self, plain: trio.SocketStream) -> None:
         """Serve one connection to its end."""
@@ -89,7 +94,7 @@ class Listener:
         connection = handshake.connection
         if connection is None:
             raise AssertionError("an accepted upgrade has a connection")
-        await Socket(stream, connection, self._server).serve(peer.trailing())
+        await Socket(stream, connection, self._server, self._pulse).serve(peer.trailing())
 
 
 def _is_upgrade(request: h11.Request) -> bool:

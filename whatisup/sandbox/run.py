@@ -33,6 +33,9 @@ from whatisup.sandbox.session import Compression
 from whatisup.sandbox.state import State
 from whatisup.sandbox.switches import NO_SWITCHES
 
+SETTLE_S: Final = 0.05
+"""How long what nobody is told of stays uncommitted while the sandbox is busy; a second while it is idle."""
+
 _TICK_S: Final = 1.0
 _FILES: Final = 65_536
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "::1")
@@ -93,7 +96,7 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
     hub.people = people
     control = ControlApi(server, people, token, is_child=options.is_child)
     listener = Listener(server, control, None if tls is None else tls.context())
-    settler = _Settler(state)
+    settler = _Settler(state, hub.clock)
     trio.lowlevel.add_instrument(settler)
     try:
         async with trio.open_nursery() as nursery:
@@ -103,6 +106,7 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
                 await listeners.pop().aclose()
             nursery.start_soon(_tick, server)
             nursery.start_soon(people.run)
+            nursery.start_soon(listener.run)
             port = listeners[0].socket.getsockname()[1]
             nursery.start_soon(trio.serve_listeners, listener.serve, listeners)
             state.settle()
@@ -112,13 +116,22 @@ async def _serve(options: Options, state: State, clock: Clock, task_status: trio
 
 
 class _Settler(trio.abc.Instrument):
-    """Puts what is whole on disk before the event loop waits for anything."""
+    """Puts what is whole on disk before the event loop waits, where nobody who was about to be told has done so lately.
 
-    def __init__(self, state: State) -> None:
+    What nobody was told of may be lost with the process: what led to it is still there, or comes again.
+    """
+
+    def __init__(self, state: State, clock: Clock) -> None:
         self._state = state
+        self._clock = clock
+        self._settled_at = 0.0
 
     def before_io_wait(self, timeout: float) -> None:
-        """Commit, if anything was written since the last time."""
+        """Commit what was written, now and then; each second's tick sees to it that this comes to be called."""
+        now = self._clock.monotonic()
+        if now - self._settled_at < SETTLE_S:
+            return
+        self._settled_at = now
         with contextlib.suppress(StoreUnavailable):  # nobody can be told anything from here on: see `State.settle`
             self._state.settle()
 

@@ -226,7 +226,10 @@ class Server:
         if node.tag == "message" and self.hub.faults.take(FaultName.DROP_BEFORE_ACK, client.target) is not None:
             self.hub.reset(client)
             return
-        self.hub.send(client, answer)
+        if node.tag == "receipt":
+            self.hub.send_soon(client, answer)
+        else:
+            self.hub.send(client, answer)
 
     def _asked(self, client: Client, node: Node) -> None:
         batch = node.child("offline_batch")

@@ -2,7 +2,7 @@
 
 Rule: a change is on disk before anybody is told of it, so that a killed sandbox comes back as its clients left it.
 Changes are units within one open transaction; whatever is about to write to a socket calls `settle` before, and so does
-the event loop before it waits (`run.py`): what came in together is committed together.
+the event loop now and then before it waits (`run.py`): what came in together is committed together.
 
 `synchronous=NORMAL` with a write-ahead log survives the death of the process (not of the machine), which is what a
 sandbox promises. Without a file the same tables live in SQLite's private temporary database, which spills to disk.

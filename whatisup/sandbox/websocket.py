@@ -2,12 +2,15 @@
 
 Rule: this is the only place where a connection's wishes (`ending`, `is_half_open`, latency) become acts on a socket.
 One task reads, one writes; they share nothing but the record and a bell.
+
+What is not pressing waits for the `Pulse`, so that the answers to many clients share one commit.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -15,7 +18,8 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from whatisup.sandbox.hub import Client, Ending
+from whatisup.sandbox.hub import Client, Clock, Ending, Stage
+from whatisup.sandbox.people.bursts import GRID_S
 from whatisup.sandbox.server import Server
 from whatisup.wire import MAX_FRAME
 
@@ -33,10 +37,35 @@ _WRITE_S: Final = 60.0  # a client that takes nothing for this long is dropped
 _TOO_BIG: Final = 1009
 
 
+class Pulse:
+    """Rings for all sockets together, at the moments at which bursts are written too. `run` it beside them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rings: set[Callable[[], None]] = set()
+        self._begun = trio.Event()
+
+    def add(self, ring: Callable[[], None]) -> None:
+        """Call that at the next moment."""
+        self._rings.add(ring)
+        self._begun.set()
+
+    async def run(self) -> None:
+        """Ring until cancelled."""
+        while True:
+            await self._begun.wait()
+            await trio.sleep(GRID_S - self._clock.monotonic() % GRID_S)
+            self._begun, rings = trio.Event(), self._rings
+            self._rings = set()
+            for ring in rings:
+                ring()
+
+
 class Socket:
     """Serves one websocket until it ends."""
 
-    def __init__(self, stream: trio.abc.Stream, ws: Connection, server: Server) -> None:
+    def __init__(self, stream: trio.abc.Stream, ws: Connection, server: Server, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._stream = stream
         self._ws = ws
         self._server = server
@@ -70,10 +99,18 @@ class Socket:
                 reset(self._stream)
 
     def _wake(self) -> None:
-        self._bell.set()
+        client = self._client
+        if client.is_pressing or client.ending is not None or client.stage is not Stage.ONLINE:
+            self._bell.set()
+        elif client.session.pending:
+            self._pulse.add(self._ring_now)
         # A writer or reader that is stuck in the socket would not hear the bell.
-        if self._client.ending is Ending.RESET or self._client.is_half_open:
+        if client.ending is Ending.RESET or client.is_half_open:
+            self._bell.set()
             self._scope.cancel()
+
+    def _ring_now(self) -> None:
+        self._bell.set()
 
     async def _ring(self) -> None:
         await self._bell.wait()
@@ -125,6 +162,7 @@ class Socket:
     async def _write(self, client: Client) -> None:
         while True:
             data, self._control = self._control, b""
+            client.is_pressing = False
             if pending := client.session.data_to_send():
                 try:
                     data += self._ws.send(BytesMessage(pending))

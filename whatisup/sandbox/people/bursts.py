@@ -1,11 +1,13 @@
 """Bursts: many messages of one phone to one number, at a rate.
 
 Rule: a burst knows how far it is in the sandbox's file, goes on after a restart, and stops by itself. It never gets
-further ahead of its phone than `AHEAD`.
+further ahead of its phone than `AHEAD`. All of them look at the clock at the same moments, `GRID_S` apart: what several
+phones send then shares one pass of the event loop and one commit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +24,10 @@ SHOWN: Final = 100
 WAIT_S: Final = 0.02
 """How soon a burst looks again whether its phone keeps up."""
 
+GRID_S: Final = 0.01
+"""Messages that are due within the same hundredth of a second are written together."""
+
+_NEARLY_S: Final = 1e-6  # what the sum of two times is off by
 _COLUMNS: Final = "id, chat, count, done, rate, text, started_at"
 
 
@@ -33,6 +39,7 @@ class Bursts:
         self._db = state.connection
         self._desk = desk
         self._write = write
+        self._looks_at = 0.0
         # What is under way, with the monotonic second at which its next message is due.
         self._due: dict[int, float] = {
             burst_id: 0.0 for (burst_id,) in self._db.execute("SELECT id FROM people_bursts WHERE done < count")
@@ -46,7 +53,7 @@ class Bursts:
                 (number, request.to, request.count, request.rate, request.text, at),
             )
             burst_id = cursor.lastrowid or 0
-        self._due[burst_id] = 0.0
+        self._due[burst_id] = self._looks_at = 0.0
         return control.Burst(burst_id, request.to, request.count, 0, request.rate, request.text, at)
 
     def of(self, number: str) -> list[control.Burst]:
@@ -59,9 +66,16 @@ class Bursts:
 
     def step(self, now: float) -> float | None:
         """Write what is due; return in how many seconds something is due again, None where nothing is."""
-        for burst_id in [burst_id for burst_id, due_at in self._due.items() if due_at <= now]:
-            self._advance(burst_id, now)
-        return max(0.0, min(self._due.values()) - now) if self._due else None
+        if now + _NEARLY_S >= self._looks_at:
+            due = [burst_id for burst_id, due_at in self._due.items() if due_at <= now + _NEARLY_S]
+            if due:
+                with self._state.writing():
+                    for burst_id in due:
+                        self._advance(burst_id, now)
+            if not self._due:
+                return None
+            self._looks_at = math.ceil(min(self._due.values()) / GRID_S - _NEARLY_S) * GRID_S
+        return max(0.0, self._looks_at - now) if self._due else None
 
     def _advance(self, burst_id: int, now: float) -> None:
         row = self._db.execute(f"SELECT number, {_COLUMNS} FROM people_bursts WHERE id = ?", (burst_id,)).fetchone()  # noqa: S608 -- the columns are this module's own text
@@ -71,7 +85,7 @@ class Bursts:
         number, _, chat, count, done, rate, text, _ = row
         begun_at = self._due[burst_id] or now
         room = AHEAD - self._desk.count(number)
-        owed = count - done if rate is None else min(count - done, 1 + int((now - begun_at) * rate))
+        owed = count - done if rate is None else min(count - done, 1 + int((now - begun_at) * rate + _NEARLY_S))
         writing = max(0, min(room, owed))
         with self._state.writing() as cursor:
             for index in range(done + 1, done + 1 + writing):
