@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -15,6 +16,8 @@ from sqlalchemy.exc import OperationalError
 from tests.store.world import World, boom, told
 from whatisup.errors import SealBroken, StoreError, StoreUnavailable
 from whatisup.store import Call, Committed, Database, SetStatus, Store, Tx, WipeAuth, instances
+from whatisup.store.backend import LOOP_S
+from whatisup.store.sqlite import _Kept
 
 ENDLESS = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 30000000) SELECT max(x) FROM n")
 
@@ -238,3 +241,73 @@ async def test_look_that_fails_leaves_the_connection_as_it_was(here: World) -> N
 async def test_look_cannot_write(here: World) -> None:
     with pytest.raises(StoreError):
         await Database(here.store).look(lambda conn, _vault: conn.execute(text("DELETE FROM events")))
+
+
+# --- what a batch leaves behind on its connection -------------------------------------------------------------------
+
+
+@pytest.fixture
+def looks_often(here: World) -> None:
+    """SQLite looks at the clock after a few instructions, which it counts over all executions of a statement."""
+    kept = cast("Any", here.store._backend)._kept
+    kept._driver.set_progress_handler(lambda: time.monotonic() > kept.until, 16)
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_patience_of_the_loop_is_over_with_its_batch(here: World) -> None:
+    """Some hours' worth of batches in threads: the PRAGMA before one of them was interrupted, and that was the end."""
+    database = Database(here.store)
+    for _ in range(8):
+        await database.commit([Call(place)])
+        await trio.sleep(1.2 * LOOP_S)
+        assert (await database.commit([here.unit(WipeAuth()), Call(place)]))[1] == "thread"
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_commit_that_takes_long_is_not_interrupted(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits, run = [], _Kept.run
+
+    def slow(kept: _Kept, statement: str) -> None:
+        if statement == "COMMIT":
+            threading.Event().wait(1.2 * LOOP_S)
+            commits.append(statement)
+        run(kept, statement)
+
+    monkeypatch.setattr(_Kept, "run", slow)
+    database = Database(here.store)
+    for _ in range(10):
+        await database.commit([Call(place)])
+    assert len(commits) == 10, "none had to be made again"
+
+
+async def test_log_that_starts_over_leaves_no_patience_to_the_loop(here: World, sqlite_path: Path) -> None:
+    """The loop waited five seconds for another process's transaction from then on."""
+    database, backend = Database(here.store), cast("Any", here.store._backend)
+    for _ in range(2):
+        backend._truncate_wanted = True
+        await database.commit([Call(place)])
+    with sqlite3.connect(sqlite_path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun_at = time.monotonic()
+        assert here.store.start([Call(place)]) is None
+        assert time.monotonic() - begun_at < 1
+        other.execute("ROLLBACK")
+    other.close()
+
+
+async def test_batches_that_take_too_long_are_learnt_from(here: World) -> None:
+    """Each was begun on the loop for 25 ms and done again in a thread, for ever."""
+    database, tried = Database(here.store), []
+
+    def long(tx: Tx) -> None:
+        tried.append(place())
+        if place() == "loop":
+            tx.conn.execute(ENDLESS)
+
+    def short(_tx: Tx) -> None:
+        """Take no time."""
+
+    before = database.quick_items
+    await database.commit([Call(long), *[Call(short)] * (before - 1)])
+    assert tried == ["loop", "thread"]
+    assert database.quick_items < before

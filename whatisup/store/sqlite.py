@@ -115,20 +115,22 @@ class SqliteBackend:
         kept = self._kept
         if kept is None:
             kept = self._kept = _Kept(self.writer)
+        kept.until = math.inf
         kept.wait_for(BUSY_TIMEOUT_MS if wait else 0)
-        kept.until = math.inf if wait else time.monotonic() + LOOP_S
+        if not wait:
+            kept.until = time.monotonic() + LOOP_S
         kept.run("BEGIN IMMEDIATE")
         return kept.connection
 
     def commit(self, connection: Connection) -> None:
-        """Commit: the one statement that waits for the disk."""
-        self._of(connection).run("COMMIT")
+        """Commit: the one statement that waits for the disk, and is not interrupted for that."""
+        kept = self._of(connection)
+        kept.until = math.inf
+        kept.run("COMMIT")
 
     def rollback(self, connection: Connection) -> None:
         """Undo what SQLite has not undone by itself."""
-        kept = self._of(connection)
-        kept.until = math.inf
-        if not kept.undo():
+        if not self._of(connection).undo():
             self._kept = None
 
     def _of(self, connection: Connection) -> _Kept:
@@ -163,7 +165,9 @@ class SqliteBackend:
         It stands in memory that all connections share, so asking reads no file; None while somebody recovers that.
         """
         try:
-            (version,) = self._glance_on().tell("data_version")
+            kept = self._glance_on()
+            kept.until = math.inf
+            (version,) = kept.tell("data_version")
         except (sqlite3.Error, DBAPIError):
             return None
         return self._glances, version
@@ -200,11 +204,11 @@ class SqliteBackend:
     @contextmanager
     def patiently(self) -> Iterator[None]:
         """Wait longer than usual for other writers."""
-        self._tell_writer(f"busy_timeout={SCHEMA_TIMEOUT_MS}")
+        self._let_writer_wait(SCHEMA_TIMEOUT_MS)
         try:
             yield
         finally:
-            self._tell_writer(f"busy_timeout={BUSY_TIMEOUT_MS}")
+            self._let_writer_wait(BUSY_TIMEOUT_MS)
 
     def failure(self, error: DBAPIError) -> Failure:
         """Say what an error means; busy and full are the database's trouble, not an item's."""
@@ -230,15 +234,21 @@ class SqliteBackend:
     def _truncate(self) -> bool:
         """Move the whole log into the database and cut it to nothing; False when a reader is in the way."""
         try:
-            self._tell_writer(f"busy_timeout={CHECKPOINT_TIMEOUT_MS}")
+            self._let_writer_wait(CHECKPOINT_TIMEOUT_MS)
             try:
                 (is_busy, _, _) = self._tell_writer("wal_checkpoint(TRUNCATE)")
             finally:
-                self._tell_writer(f"busy_timeout={BUSY_TIMEOUT_MS}")
+                self._let_writer_wait(BUSY_TIMEOUT_MS)
         except (sqlite3.Error, DBAPIError):
             # The batch before is committed whatever happens here; the next commit meets the same trouble and says so.
             return False
         return not is_busy
+
+    def _let_writer_wait(self, timeout_ms: int) -> None:
+        if self._kept is not None:
+            self._kept.wait_for(timeout_ms)
+        else:
+            self._tell_writer(f"busy_timeout={timeout_ms}")
 
     def _tell_writer(self, pragma: str) -> tuple[int, ...]:
         if self._kept is not None:
@@ -277,7 +287,8 @@ class _Kept:
     """A connection that is not given back: what a checkout and SQLAlchemy's own begin cost is paid once.
 
     For SQLAlchemy it is in one transaction all its life; the driver is told of the real ones. `until` is when a
-    statement is interrupted, by the monotonic clock.
+    statement is interrupted, by the monotonic clock. SQLite counts a statement's instructions over all its executions,
+    so that even the shortest is interrupted some time: whoever executes what must not be sets `until` first.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -306,8 +317,15 @@ class _Kept:
             reraise(self.connection, error, statement)
 
     def tell(self, pragma: str) -> tuple[int, ...]:
-        """Execute a PRAGMA; its first row."""
-        return self._driver.execute(f"PRAGMA {pragma}").fetchone() or ()
+        """Execute a PRAGMA; its first row.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would raise it.
+        """
+        try:
+            return self._driver.execute(f"PRAGMA {pragma}").fetchone() or ()
+        except sqlite3.Error as error:
+            reraise(self.connection, error, pragma)
 
     def wait_for(self, timeout_ms: int) -> None:
         """How long to wait for other writers from now on."""
@@ -317,6 +335,7 @@ class _Kept:
 
     def undo(self) -> bool:
         """Undo the transaction, if SQLite has not; False where the connection is of no use any more, and closed."""
+        self.until = math.inf
         try:
             if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
@@ -340,7 +359,7 @@ def _engine(connect: object, begin: str, pool: type[Pool], **options: int) -> En
 def _bound(engine: Engine) -> None:
     """Have transactions interrupted that take longer than `READ_TIMEOUT_S`."""
 
-    @event.listens_for(engine, "begin")
+    @event.listens_for(engine, "begin", insert=True)  # BEGIN is not to be interrupted for what the last one took
     def watch(connection: Connection) -> None:
         until = time.monotonic() + READ_TIMEOUT_S
         driver = connection.connection.driver_connection
