@@ -60,6 +60,9 @@ SEALED_AT_ONCE: Final = 16
 """How many are sealed in one unit: each takes some hundred microseconds for each device."""
 TURN_S: Final = 0.002
 """How long sealing goes on before others get a turn."""
+LOOK_AGAIN_S: Final = 60.0
+"""How long the outbox is left alone at most, by whoever is awake anyway. What is accepted is told, but a batch that was
+given up as hanging may be there all the same, and was not; nor is a clock that was set back."""
 MAX_BLOCKED: Final = 1024
 """How many chats may wait before the others wait as well: far more than are new in a day."""
 
@@ -76,6 +79,7 @@ class Sending:
         "_host",
         "_is_dirty",
         "_issuing",
+        "_look_again_at",
         "_mismatched",
         "_needs_resync",
         "_reseal",
@@ -102,6 +106,7 @@ class Sending:
         self._is_dirty = True
         self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
+        self._look_again_at = NEVER
         self._flights = Flights()
         self._issuing: set[Jid] = set()
         self._mismatched: dict[str, Flight] = {}
@@ -155,6 +160,7 @@ class Sending:
         if not self._has_resumed:
             await self._resume()
         await self._send_overdue(now)
+        self._is_dirty = self._is_dirty or self._look_again_at <= now
         if self._has_news:
             self._has_news = False
             await self._seal_what_is_due_again()
@@ -165,6 +171,7 @@ class Sending:
             if room <= 0:
                 return
             self._is_dirty = False  # news that comes while we read, or what waits, brings us back
+            self._look_again_at = trio.current_time() + LOOK_AGAIN_S
             upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
             items = await self._host.services.database.look(upcoming, self._host.id, room, self.queries.waits.chats)
             if not items:
@@ -269,6 +276,7 @@ class Sending:
         """Send what an earlier connection sealed, perhaps sent, and did not see acked: the same bytes."""
         self._has_resumed = True
         self._is_dirty = False  # news that comes while we read brings us back
+        self._look_again_at = trio.current_time() + LOOK_AGAIN_S
         owed = await self._host.services.database.look(_owed, self._host.id, self._host.services.unix_ms())
         has_queued, has_sealed, self._needs_resync = owed
         self._is_dirty = self._is_dirty or has_queued

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
-from actors.instance.messaging import queries
+from actors.instance.messaging import queries, sending
 from tests.integration.actors.desks import Office, open_office
 from tests.unit.whatisup.protocol.messaging.parties import Person, two_people
 from whatisup.protocol.events import DevicesAnswered, ReceiptReceived
@@ -256,3 +257,22 @@ async def test_hundreds_of_chats_that_wait_hold_up_nobody_else(
     office.accept("TWO", bob)
     await office.nudge()
     assert office.line.ids() == ["ONE", "TWO"]
+
+
+async def test_what_nobody_told_of_is_found_after_a_while(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that was given up as hanging may be there all the same; nobody knows, and nobody nudges."""
+    monkeypatch.setattr(sending, "LOOK_AGAIN_S", 0.2)
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    await office.answer_all(*people)
+    looked_at = trio.current_time()
+    office.accept("TWO", bob)
+    with trio.fail_after(5):
+        while office.line.ids() == ["ONE"]:
+            await trio.sleep(0.02)
+            await office.pump()
+    assert office.line.ids() == ["ONE", "TWO"]
+    assert trio.current_time() - looked_at >= 0.1, "and not read at every turn"
