@@ -1,9 +1,9 @@
 """What a session and a message may cost: the one test of cost, against yardsticks that the same run measures.
 
 Rule: nothing here is compared with an absolute figure. A session's memory is counted in bare TLS connections of a Trio
-program, a message's CPU in rounds of a fixed piece of Python, both measured by this test on this machine; so a busy or a
-slow machine moves both sides. The bars stand half way to a doubling of what was measured when they were set
-(`benchmarks/README.md` has the figures themselves): a change that costs half as much again fails here.
+program, a message's CPU in rounds of a fixed piece of Python, both measured by this test on this machine; so a busy or
+a slow machine moves both sides. The bars stand about half way to a doubling of what was measured when they were set:
+a change that doubles a cost fails here (`benchmarks/README.md` has the figures themselves).
 """
 
 from __future__ import annotations
