@@ -8,7 +8,7 @@ a wiped account left behind is never found again. The cache is bounded in bytes;
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -56,6 +56,20 @@ class KeyCache:
             return MISSING
         self._entries.move_to_end(key)
         return self._entries[key]
+
+    def find(self, lease: int, names: Iterable[KeyName]) -> tuple[dict[KeyName, bytes | None], set[KeyName]]:
+        """The values of the names that the cache knows, as `get` gives them, and the names that it does not."""
+        entries = self._entries
+        found: dict[KeyName, bytes | None] = {}
+        unknown: set[KeyName] = set()
+        for name in names:
+            key = (lease, name)
+            if key in entries:
+                entries.move_to_end(key)
+                found[name] = entries[key]
+            else:
+                unknown.add(name)
+        return found, unknown
 
     def put(self, lease: int, values: Mapping[KeyName, bytes | None]) -> None:
         """Remember what was read or committed."""

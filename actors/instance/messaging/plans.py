@@ -69,7 +69,7 @@ class KeptPlan:
         """Whether planning anew would give the same; `ring` has loaded `wanted`."""
         return (
             self.fresh_from <= now_ms <= self.fresh_until
-            and all(ring.get(*name) == value for name, value in self.read)
+            and ring.agrees(self.read)
             and all(has_session(ring.session(address)) for address in self.addresses)
         )
 

@@ -7,6 +7,7 @@ reported and acked like any other, so that one poisoned stanza deafens nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -33,8 +34,12 @@ from whatisup.wire import encode_node
 log = structlog.get_logger(__name__)
 
 NEVER: Final = float("inf")
-PATIENCE_S: Final = 0.02
-"""How long acks and receipts wait for more of them, so that they share a commit and a packet; messages do not wait."""
+TICK_S: Final = 0.02
+PATIENCE_S: Final = 0.01
+"""How long acks and receipts wait for more of them at least, so that they share a packet; messages do not wait.
+
+They are settled at the first tick after that, the same for all instances, so that one commit is for many of them.
+"""
 MAX_STANZAS: Final = 64
 MAX_BYTES: Final = 1 << 20
 MAX_NAMED: Final = 2048
@@ -75,7 +80,7 @@ class Reading:
     def gather(self, event: Event) -> None:
         """Take one more stanza into the batch."""
         if not self._events:
-            self._due_at = trio.current_time() + PATIENCE_S
+            self._due_at = math.ceil((trio.current_time() + PATIENCE_S) / TICK_S) * TICK_S
         self._events.append(event)
         if isinstance(event, MessageReceived):
             self._due_at = -NEVER

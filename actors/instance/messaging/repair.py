@@ -167,9 +167,9 @@ class Repair:
     def deadline(self) -> float:
         """When `ask_phone` is due, in monotonic seconds."""
         connection = self._host.connection
-        if connection is None or not connection.is_logged_in or connection.is_draining:
+        if not self._waiting or connection is None or not connection.is_logged_in or connection.is_draining:
             return NEVER
-        first = min((wait.due_at for wait in self._waiting.values()), default=NEVER)
+        first = min(wait.due_at for wait in self._waiting.values())
         now = trio.current_time()
         wait_s = self._budget.wait_s(now)
         return max(first, self._asked_until, now + wait_s if wait_s > 0 else -NEVER)

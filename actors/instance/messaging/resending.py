@@ -87,7 +87,7 @@ class Resending:
     @property
     def deadline(self) -> float:
         """When `run_due` wants to be called, in monotonic seconds."""
-        return min((request.due_at for request in self._waiting), default=NEVER)
+        return min(request.due_at for request in self._waiting) if self._waiting else NEVER
 
     async def answer(self, event: ReceiptReceived) -> None:
         """Answer one retry receipt, now or as soon as it can be.

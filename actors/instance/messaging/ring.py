@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from actors.instance.cache import MISSING, KeyCache, KeyName
+from actors.instance.cache import KeyCache, KeyName
 from whatisup.protocol.messaging.keyring import PREKEY, Keyring, Own, Wanted
 from whatisup.store import DeleteAuth, ForgetPrekeys, Op, PutAuth, auth, ciphertexts
 from whatisup.store.database import Database
@@ -48,14 +48,7 @@ class KeyShelf:
             StoreUnavailable: the store cannot be read.
         """
         missing = ring.missing(wanted)
-        found: dict[KeyName, bytes | None] = {}
-        unknown: set[KeyName] = set()
-        for name in missing.keys:
-            value = MISSING if name[0] in _UNCACHED else self._cache.get(self._lease, name)
-            if value is MISSING:
-                unknown.add(name)
-            else:
-                found[name] = value
+        found, unknown = self._cache.find(self._lease, missing.keys)
         known: frozenset[bytes] = frozenset()
         if unknown or missing.prefixes or wanted.hashes:
             ask = self._database.look if len(unknown) + len(wanted.hashes) <= FEW else self._database.read

@@ -48,7 +48,7 @@ class Waits:
     @property
     def deadline(self) -> float:
         """When the first wait ends by itself."""
-        return min((wait.until for wait in self._waits.values()), default=NEVER)
+        return min(wait.until for wait in self._waits.values()) if self._waits else NEVER
 
     def rest(self, chat: str, until: float) -> None:
         """Let a chat wait for a time."""
@@ -75,7 +75,7 @@ class Waits:
 
     def end_due(self, now: float) -> bool:
         """Release who has waited long enough; whether that was anybody."""
-        return self._end(chat for chat, wait in self._waits.items() if wait.until <= now)
+        return bool(self._waits) and self._end(chat for chat, wait in self._waits.items() if wait.until <= now)
 
     def end_rests(self) -> bool:
         """Release who only waits for a time; whether that was anybody."""

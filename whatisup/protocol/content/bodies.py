@@ -136,6 +136,12 @@ class PollBody(_Body, frozen=True, tag="poll"):
 Body: TypeAlias = TextBody | ReactionBody | EditBody | RevokeBody | LocationBody | ContactBody | PollBody
 """Every body that can be sent."""
 
+
+class _Kept(Struct):
+    # `convert` reads the type anew each time, unless it is a struct.
+    body: Body
+
+
 _DECODER: Final = msgspec.json.Decoder(Body)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -146,7 +152,7 @@ def parse_body(raw: bytes | str | Mapping[str, Any]) -> Body:
         if isinstance(raw, bytes | str):
             body: Body = _DECODER.decode(raw)
         else:
-            body = msgspec.convert(raw, Body)
+            body = msgspec.convert({"body": raw}, _Kept).body
     except (msgspec.MsgspecError, UnicodeError):
         raise InvalidBody("this is no body of a message") from None
     return body

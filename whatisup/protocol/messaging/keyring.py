@@ -11,7 +11,7 @@ Source: WhatsApp Web, as whatsmeow and Baileys name their sessions.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -137,16 +137,22 @@ class Keyring:
 
         With `wanted`, the question that `loaded` answers, whatever it names and the answer lacks does not exist.
         """
-        for name, value in loaded.items():
-            self._values.setdefault(name, value)
+        values = self._values
+        if values:
+            for name, value in loaded.items():
+                values.setdefault(name, value)
+        else:
+            values.update(loaded)
         if wanted is not None:
-            for name in wanted.keys:
-                self._values.setdefault(name, None)
+            for name in wanted.keys.difference(values):
+                values[name] = None
             self._complete |= wanted.prefixes
 
     def missing(self, wanted: Wanted) -> Wanted:
         """Return the keys and prefixes of a question that are not here yet; hashes are not kept here."""
-        keys = frozenset(name for name in wanted.keys if not self.has(*name))
+        keys = wanted.keys.difference(self._values)
+        if self._complete:
+            keys = frozenset(name for name in keys if not self._is_complete(*name))
         return Wanted(keys, wanted.prefixes - self._complete)
 
     def has(self, kind: str, name: str) -> bool:
@@ -157,6 +163,15 @@ class Keyring:
         """Return a key as it is stored, `None` where there is none. Raises `KeyNotLoaded`."""
         value = self._read((kind, name))
         return value if value is None or isinstance(value, bytes) else value.encode()
+
+    def agrees(self, read: Iterable[tuple[KeyName, bytes | None]]) -> bool:
+        """Whether these keys, none of which is a record, have these values. Raises `KeyNotLoaded`."""
+        values = self._values
+        for key, value in read:
+            held = values.get(key, _ABSENT)
+            if held is not value and (self._read(key) if held is _ABSENT else held) != value:
+                return False
+        return True
 
     def put(self, kind: str, name: str, value: bytes) -> None:
         """Keep a key, loaded or not."""
