@@ -35,11 +35,13 @@ _AT_ONCE: Final = -inf
 
 
 class Requests(TaskGroup):
-    """The requests of a connection, a task each."""
+    """The requests of a connection, a task each; `on_quiet` is called when the last of them has ended."""
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, on_quiet: Callable[[], object]) -> None:
         super().__init__()
         self._max_body_bytes = max_body_bytes
+        self._on_quiet = on_quiet
+        self.under_way = 0
 
     async def spawn_app(
         self, app: AppWrapper, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
@@ -48,9 +50,17 @@ class Requests(TaskGroup):
         if scope["type"] != "http" or self._nursery is None:
             return await super().spawn_app(app, config, scope, send)
         inbox = Inbox(self._max_body_bytes)
-        threads = trio.to_thread.run_sync, trio.from_thread.run
-        self._nursery.start_soon(_handle, app, config, scope, inbox, send, *threads)
+        self.under_way += 1
+        self._nursery.start_soon(self._answer, app, config, scope, inbox, send)
         return inbox.put
+
+    async def _answer(self, app: AppWrapper, config: Any, scope: Any, inbox: Inbox, send: Any) -> None:
+        try:
+            await _handle(app, config, scope, inbox, send, trio.to_thread.run_sync, trio.from_thread.run)
+        finally:
+            self.under_way -= 1
+            if not self.under_way:
+                self._on_quiet()
 
 
 class Http1(H11Protocol):
@@ -80,7 +90,7 @@ class Connection(TCPServer):
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes both
         self._idle = idle
-        self._max_body_bytes: int = config.max_body_bytes
+        self._requests = Requests(config.max_body_bytes, self._note_quiet)
         self._idle_until = inf
         self._reading = trio.CancelScope()
 
@@ -90,7 +100,7 @@ class Connection(TCPServer):
             socket = self.stream.socket
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
-            async with Requests(self._max_body_bytes) as requests:
+            async with self._requests as requests:
                 about = self.app, self.config, self.context, requests, ConnectionState(self.state), False
                 self.protocol = ProtocolWrapper(*about, client, server, self.protocol_send)
                 self.protocol.protocol = Http1(*about, client, server, self.protocol_send)
@@ -146,6 +156,15 @@ class Connection(TCPServer):
             self._idle.discard(self)
         self._reading.deadline = self._idle_until
 
+    def _note_quiet(self) -> None:
+        """Time the client if nothing is under way, which the protocols do not say each time.
+
+        They are silent where a client only opens HTTP/2, takes its last question back there, or asks for a websocket
+        as it should not: such connections stayed for as long as the client liked.
+        """
+        if not self._requests.under_way and self._idle_until == inf:
+            self._set_idle(True)
+
     async def _read_data(self) -> None:
         data = b"?"
         while data:
@@ -161,4 +180,5 @@ class Connection(TCPServer):
                     await self.stream.aclose()
                 return
             await self.protocol.handle(RawData(data))
+            self._note_quiet()
         await self.protocol.handle(Closed())
