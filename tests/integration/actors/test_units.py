@@ -73,8 +73,9 @@ async def hear(office: Office, *events: Event) -> None:
 
 
 async def test_an_ack_waits_for_its_receipt_and_shares_its_unit(
-    office: Office, people: People, sent: Message, units: list[list[str]]
+    office: Office, people: People, sent: Message, units: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reading, "PATIENCE_S", 0.2)
     receipt = delivered("ONE", people[1])
     await hear(office, ack("ONE", people[1]))
     await hear(office, receipt)
@@ -87,6 +88,17 @@ async def test_an_ack_waits_for_its_receipt_and_shares_its_unit(
     assert receipt in office.line.transmitted
     assert office.talk.status(sent) == "delivered"
     assert office.messaging.reading.deadline == reading.NEVER
+
+
+async def test_acks_are_settled_at_ticks_that_all_instances_have_in_common(
+    office: Office, people: People, sent: Message, units: list[list[str]]
+) -> None:
+    before = trio.current_time()
+    await hear(office, ack("ONE", people[1]))
+    deadline = office.messaging.reading.deadline
+    ticks = deadline / reading.TICK_S
+    assert ticks == pytest.approx(round(ticks), abs=1e-3)
+    assert before + reading.PATIENCE_S <= deadline <= trio.current_time() + reading.PATIENCE_S + reading.TICK_S
 
 
 async def test_a_message_that_comes_settles_what_waits(

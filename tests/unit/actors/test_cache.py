@@ -45,3 +45,24 @@ def test_cache_shows_no_values() -> None:
     cache = KeyCache()
     cache.put(cache.lease(), {("session", "1.0"): b"secret"})
     assert "secret" not in repr(cache)
+
+
+def test_cache_finds_several_and_names_what_it_does_not_know() -> None:
+    cache = KeyCache(max_bytes=3 * 1256)
+    lease = cache.lease()
+    cache.put(lease, {("session", "1.0"): bytes(1000), ("lid", "15550001"): None})
+    found, unknown = cache.find(lease, [("session", "1.0"), ("lid", "15550001"), ("pn", "2")])
+    assert found == {("session", "1.0"): bytes(1000), ("lid", "15550001"): None}
+    assert unknown == {("pn", "2")}
+    assert cache.find(cache.lease(), found) == ({}, set(found))
+
+
+def test_cache_keeps_what_was_found_last() -> None:
+    cache = KeyCache(max_bytes=2 * 1256)
+    lease = cache.lease()
+    for number in range(2):
+        cache.put(lease, {("session", str(number)): bytes(1000)})
+    cache.find(lease, [("session", "0")])
+    cache.put(lease, {("session", "2"): bytes(1000)})
+    assert cache.get(lease, ("session", "0")) is not MISSING
+    assert cache.get(lease, ("session", "1")) is MISSING

@@ -51,6 +51,26 @@ def test_what_was_never_loaded_may_be_written_and_undone() -> None:
         keyring.get("devices", "1@lid")
 
 
+def test_keys_agree_while_each_reads_as_it_did() -> None:
+    read = ((("devices", "1@lid"), b"".join((b"li", b"st"))), (("lid", "1"), None))
+    keyring = Keyring({("devices", "1@lid"): b"list", ("lid", "1"): None})
+    assert keyring.agrees(read)
+    assert keyring.agrees(())
+    keyring.put("lid", "1", b"9")
+    assert not keyring.agrees(read)
+    keyring.delete("lid", "1")
+    keyring.put("devices", "1@lid", b"another list")
+    assert not keyring.agrees(read)
+
+
+def test_keys_that_were_never_loaded_agree_with_nothing() -> None:
+    keyring = Keyring()
+    with pytest.raises(KeyNotLoaded):
+        keyring.agrees(((("lid", "1"), None),))
+    keyring.add({}, Wanted(prefixes=frozenset({("lid", "")})))
+    assert keyring.agrees(((("lid", "1"), None),)), "all of that kind were loaded, and there is none"
+
+
 def test_an_answer_says_what_does_not_exist() -> None:
     keyring, wanted = Keyring(), Wanted(frozenset({("lid", "1"), ("pn", "2")}), frozenset({("session", "1.")}))
     assert keyring.missing(wanted) == wanted
