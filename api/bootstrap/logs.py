@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -24,12 +25,19 @@ _SHARED: Final[tuple[Processor, ...]] = (
 )
 
 
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def _line(fields: Any, default: Callable[[Any], Any]) -> str:
-    """Write a line as JSON in ASCII, which every terminal and pipe carries; most lines are ASCII to begin with."""
-    try:
-        line = msgspec.json.encode(fields, enc_hook=default)
-    except (UnicodeEncodeError, TypeError, ValueError):  # what is odd about it, the slower way bears
-        line = b"\xff"
+    """Write a line as JSON in ASCII, which every terminal and pipe carries; most lines are ASCII to begin with.
+
+    Of anything that is no plain value only the representation is shown, which of a secret tells nothing: msgspec by
+    itself would write dataclasses and structs out, with all that they hold.
+    """
+    line = b"\xff"
+    if _PLAIN.issuperset(map(type, fields.values())):
+        with suppress(UnicodeEncodeError, ValueError):  # what is odd about it, the slower way bears
+            line = msgspec.json.encode(fields)
     return line.decode() if line.isascii() else json.dumps(fields, default=default)
 
 

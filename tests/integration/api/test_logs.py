@@ -78,3 +78,24 @@ def test_lines_are_json_where_nobody_looks_and_words_where_asked() -> None:
     assert "said" in said_line
     assert not said_line.startswith("{")
     assert run({"WHATISUP_LOG_LEVEL": "error"}) == []
+
+
+def test_value_that_hides_what_it_holds_hides_it_in_a_line_too() -> None:
+    """msgspec writes structs and dataclasses out in full, `repr=False` or not."""
+    program = """
+import structlog
+from api.bootstrap import configure_logging
+from whatisup.crypto import KeyPair
+from whatisup.settings import Settings
+from whatisup.wire.node import Node
+settings = Settings.from_environment({"WHATISUP_LOG_FORMAT": "json"})
+configure_logging(settings)
+pair = KeyPair(b"secret" * 5 + b"..", bytes(32))
+structlog.get_logger().info("said", pair=pair, node=Node("enc", {}, b"secret"), several=[pair], settings=settings)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    line = json.loads(ran.stderr)
+    assert line["pair"] == f"KeyPair(public={bytes(32).hex()})"
+    assert "c2VjcmV0" not in ran.stderr  # "secret" in base64
+    assert "secret\"" not in ran.stderr
+    assert "pepper" not in ran.stderr.replace("pepper=***", "")
