@@ -49,6 +49,8 @@ class Ledger:
         self._db = state.connection
         self._written: set[tuple[str, str]] = set()
         state.on_rollback(self._written.clear)
+        self._blocking: dict[str, frozenset[str]] = {}
+        state.on_rollback(self._blocking.clear)
 
     # ids
 
@@ -128,6 +130,7 @@ class Ledger:
         if not is_blocked:
             statement = "DELETE FROM blocks WHERE number = ? AND blocked = ?"
         with self._state.writing() as cursor:
+            self._blocking.pop(number, None)
             cursor.execute(statement, (number, blocked))
 
     def blocked(self, number: str) -> list[str]:
@@ -137,6 +140,9 @@ class Ledger:
 
     def has_blocked(self, number: str, other: str) -> bool:
         """Whether an account has blocked another."""
-        return bool(
-            self._db.execute("SELECT 1 FROM blocks WHERE number = ? AND blocked = ?", (number, other)).fetchone()
-        )
+        known = self._blocking.get(number)
+        if known is None:
+            if len(self._blocking) >= _MAX_PAIRS:
+                self._blocking.clear()
+            known = self._blocking[number] = frozenset(self.blocked(number))
+        return other in known

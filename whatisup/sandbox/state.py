@@ -100,6 +100,8 @@ class State:
         self._is_first = True  # whether the unit is the first since the last `settle`
         self._is_lost = False
         self._after: list[Callable[[], None]] = []
+        self._undone: list[Callable[[], object]] = []
+        self._late: list[Callable[[], None]] = []
         self._caches: list[Callable[[], None]] = [self.forget_cached]
         # The file is ours alone, so what was read stays true until we write it.
         self._by_number: dict[str, Account | None] = {}
@@ -122,7 +124,7 @@ class State:
         """Close the file, with all that is whole in it."""
         with suppress(sqlite3.ProgrammingError):  # it is closed already
             if self._db.in_transaction and not self._is_lost:
-                self._db.execute("COMMIT")
+                self._commit()
         self._db.close()
 
     @property
@@ -155,6 +157,7 @@ class State:
         if not is_whole:
             self._take_back()
             return
+        self._undone.clear()
         if not self._is_first:
             self._db.execute("RELEASE unit")
         for call in after:
@@ -169,6 +172,8 @@ class State:
         else:
             self._db.execute("ROLLBACK TO unit")
             self._db.execute("RELEASE unit")
+        while self._undone:
+            self._undone.pop()()
         for forget in self._caches:
             forget()
 
@@ -180,11 +185,25 @@ class State:
         """
         if self._db.in_transaction and not self._depth:
             try:
-                self._db.execute("COMMIT")
+                self._commit()
             except sqlite3.Error:
                 self._is_lost = True
         if self._is_lost:
             raise StoreUnavailable("the sandbox's state file cannot be written")
+
+    def _commit(self) -> None:
+        for write in self._late:
+            write()
+        self._db.execute("COMMIT")
+
+    def before_commit(self, write: Callable[[], None]) -> None:
+        """Call that before each commit: it writes what has only been remembered until then."""
+        self._late.append(write)
+
+    def undo_by(self, call: Callable[[], object]) -> None:
+        """Call that if the unit is taken back: it takes a change in memory back. The last change is the first to go."""
+        if self._depth:
+            self._undone.append(call)
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """Call that once what is being written is whole; at once where nothing is. Not for what is taken back."""
@@ -463,6 +482,7 @@ def _connect(path: str | None) -> sqlite3.Connection:
         else:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; each checkpoint waits for the disk
             connection.execute("PRAGMA temp_store = MEMORY")  # what a unit can be taken back with
         _prepare(connection)
     except BaseException:

@@ -11,7 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec import structs
+
 from whatisup import control
+from whatisup.crypto import Secret
 from whatisup.sandbox.people.tables import Desk
 from whatisup.sandbox.state import State
 
@@ -31,6 +34,17 @@ _NEARLY_S: Final = 1e-6  # what the sum of two times is off by
 _COLUMNS: Final = "id, chat, count, done, rate, text, started_at"
 
 
+class _Burst(Secret, frozen=True):
+    """A burst that is under way, and how far it is."""
+
+    number: str
+    chat: str
+    count: int
+    done: int
+    rate: float | None
+    text: str
+
+
 class Bursts:
     """All bursts; `write` drafts one text: (number, chat, text)."""
 
@@ -40,6 +54,8 @@ class Bursts:
         self._desk = desk
         self._write = write
         self._looks_at = 0.0
+        self._said: dict[int, _Burst] = {}
+        state.on_rollback(self._said.clear)
         # What is under way, with the monotonic second at which its next message is due.
         self._due: dict[int, float] = {
             burst_id: 0.0 for (burst_id,) in self._db.execute("SELECT id FROM people_bursts WHERE done < count")
@@ -78,11 +94,12 @@ class Bursts:
         return max(0.0, self._looks_at - now) if self._due else None
 
     def _advance(self, burst_id: int, now: float) -> None:
-        row = self._db.execute(f"SELECT number, {_COLUMNS} FROM people_bursts WHERE id = ?", (burst_id,)).fetchone()  # noqa: S608 -- the columns are this module's own text
-        if row is None or row[4] >= row[3]:
+        found = self._said.get(burst_id) or self._read(burst_id)
+        if found is None or found.done >= found.count:
             del self._due[burst_id]
+            self._said.pop(burst_id, None)
             return
-        number, _, chat, count, done, rate, text, _ = row
+        number, chat, count, done, rate, text = structs.astuple(found)
         begun_at = self._due[burst_id] or now
         room = AHEAD - self._desk.count(number)
         owed = count - done if rate is None else min(count - done, 1 + int((now - begun_at) * rate + _NEARLY_S))
@@ -91,7 +108,14 @@ class Bursts:
             for index in range(done + 1, done + 1 + writing):
                 self._write(number, chat, f"{text} {index}")
             cursor.execute("UPDATE people_bursts SET done = ? WHERE id = ?", (done + writing, burst_id))
+            self._said[burst_id] = structs.replace(found, done=done + writing)
         self._due[burst_id] = now + WAIT_S if rate is None or writing < owed else begun_at + writing / rate
+
+    def _read(self, burst_id: int) -> _Burst | None:
+        row = self._db.execute(
+            "SELECT number, chat, count, done, rate, text FROM people_bursts WHERE id = ?", (burst_id,)
+        ).fetchone()
+        return None if row is None else _Burst(*row)
 
     def __len__(self) -> int:
         return len(self._due)

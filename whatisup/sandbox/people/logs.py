@@ -82,6 +82,16 @@ class Sent(Secret, frozen=True):
     stanza: bytes | None
 
 
+class Sealed(Secret, frozen=True):
+    """What a sent message became: its serialized content, how its stanza looks (JSON), when it went out (unix s)."""
+
+    id: str
+    t: int
+    message: bytes
+    stanza: bytes
+    secret: bytes | None
+
+
 class Logs:
     """The logs of all phones."""
 
@@ -162,20 +172,13 @@ class Logs:
                 self._trim("people_sent", number, cursor.lastrowid or 0)
         return is_new
 
-    def sealed(self, number: str, message_id: str, t: int, message: bytes, stanza: bytes, secret: bytes | None) -> None:
-        """Keep what went out, for those who ask for it again."""
+    def went_out(self, number: str, sealed: Sealed, acked_at: int | None, error: int | None) -> None:
+        """Keep what went out, for those who ask for it again, and the server's word on it where it gave one."""
         with self._state.writing() as cursor:
             cursor.execute(
-                "UPDATE people_sent SET t = ?, message = ?, stanza = ?, secret = ? WHERE number = ? AND id = ?",
-                (t, message, stanza, secret, number, message_id),
-            )
-
-    def acked(self, number: str, message_id: str, at: int, t: int | None, error: int | None) -> None:
-        """Note the server's word on a message."""
-        with self._state.writing() as cursor:
-            cursor.execute(
-                "UPDATE people_sent SET acked_at = ?, t = coalesce(?, t), error = ? WHERE number = ? AND id = ?",
-                (at, t, error, number, message_id),
+                "UPDATE people_sent SET t = ?, message = ?, stanza = ?, secret = ?, acked_at = ?, error = ?"
+                " WHERE number = ? AND id = ?",
+                (sealed.t, sealed.message, sealed.stanza, sealed.secret, acked_at, error, number, sealed.id),
             )
 
     def failed(self, number: str, message_id: str, failure: str) -> None:

@@ -30,7 +30,7 @@ from whatisup.sandbox.people import mishaps, peer, posts, reading, renewal, writ
 from whatisup.sandbox.people.bursts import Bursts, text_body
 from whatisup.sandbox.people.logs import Logs
 from whatisup.sandbox.people.ratchets import Ratchets
-from whatisup.sandbox.people.tables import Desk, Keys, PhoneSettings, Work, create_tables
+from whatisup.sandbox.people.tables import Desk, Keys, KnownKeys, PhoneSettings, Work, create_tables
 from whatisup.sandbox.people.tasks import (
     GreetTask,
     PostTask,
@@ -70,6 +70,8 @@ class People:
         self._hub = hub
         self._router = router
         self._entropy = hub.seed.stream("people", hub.run)
+        self._known_keys: KnownKeys = {}
+        hub.state.on_rollback(self._known_keys.clear)
         self._desk = Desk(hub.state)
         self._logs = Logs(hub.state)
         self._bursts = Bursts(hub.state, self._desk, self._write_text)
@@ -88,7 +90,7 @@ class People:
 
     def arrived(self, companion: Companion) -> None:
         """Greet a companion that is there for the first time."""
-        keys, name = Keys(self._hub.state.connection, companion.number), str(companion.key_index)
+        keys, name = Keys(self._hub.state.connection, companion.number, self._known_keys), str(companion.key_index)
         if keys.get(_GREETED, name) is None:
             with self._hub.state.writing():
                 keys.put(_GREETED, name, b"\x01")
@@ -176,7 +178,7 @@ class People:
         reading.take(turn, node)
 
     def _turn(self, account: Account) -> Turn:
-        keys = Keys(self._hub.state.connection, account.number)
+        keys = Keys(self._hub.state.connection, account.number, self._known_keys)
         return Turn(
             self._hub,
             self._router,

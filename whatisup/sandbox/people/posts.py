@@ -23,6 +23,7 @@ from whatisup.protocol.content.compose import Composed, compose, skdm_only
 from whatisup.protocol.stanzas.message import Enc, Outgoing
 from whatisup.sandbox.accounts import Account, device_hash
 from whatisup.sandbox.people import mishaps, sender_keys
+from whatisup.sandbox.people.logs import Sealed
 from whatisup.sandbox.people.tasks import PostTask
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.people.writing import Shape, encrypted_for, note_ack
@@ -73,8 +74,8 @@ def _submit(turn: Turn, post: _Post, stanza: Outgoing) -> None:
     composed = post.composed
     shape = Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
     kept = msgspec.json.encode(shape)
-    turn.logs.sealed(turn.number, post.id, turn.hub.unix, composed.message, kept, composed.secret)
-    is_accepted = note_ack(turn, post.id, stanza)
+    sealed = Sealed(post.id, turn.hub.unix, composed.message, kept, composed.secret)
+    is_accepted = note_ack(turn, sealed, stanza)
     if is_accepted and stanza.direct is not None:
         sender_keys.mark_given(turn, post.chat, _devices(turn, post.members))
 

@@ -1,7 +1,8 @@
 """What people remember, in the sandbox's own file: their keys, what they still have to do, what they read and sent.
 
 Rule: what a phone was given is in here before its sender is told so, and leaves in the very transaction that holds what
-the phone made of it. So a killed sandbox reads nothing twice and forgets nothing.
+the phone made of it. So a killed sandbox reads nothing twice and forgets nothing. What comes and is done between two
+commits never gets there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from typing import Final, TypeAlias
 
 from whatisup.control import Persona
 from whatisup.crypto import Secret
@@ -19,6 +21,7 @@ MAX_WAITING: Final = 10_000
 """How much waits for one phone: older stanzas give way, further tasks are refused."""
 
 _MAX_CACHED: Final = 20_000  # phones whose settings, or whose number of waiting things, are kept in memory
+_INSERT: Final = "INSERT INTO people_work (number, is_held, is_stanza, item) VALUES (?, ?, ?, ?)"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS people_phones (
     number TEXT PRIMARY KEY REFERENCES accounts ON DELETE CASCADE, is_online INTEGER NOT NULL, persona TEXT NOT NULL
@@ -64,22 +67,36 @@ CREATE INDEX IF NOT EXISTS people_bursts_of ON people_bursts (number, id);
 """
 
 
+KnownKeys: TypeAlias = dict[tuple[str, str, str], bytes | None]
+"""What is kept by number, kind and name; to be forgotten whenever something written is taken back."""
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of this room where they are missing."""
     connection.executescript(_SCHEMA)
 
 
 class Keys:
-    """One phone's Signal state: bytes by kind and name."""
+    """One phone's Signal state: bytes by kind and name. `known` is what all phones together were found to hold."""
 
-    __slots__ = ("_db", "_number")
+    __slots__ = ("_db", "_known", "_number")
 
-    def __init__(self, connection: sqlite3.Connection, number: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, number: str, known: KnownKeys) -> None:
         self._db = connection
         self._number = number
+        self._known = known
 
     def get(self, kind: str, name: str) -> bytes | None:
         """Return what is kept under that kind and name."""
+        key = self._number, kind, name
+        if key in self._known:
+            return self._known[key]
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        found = self._known[key] = self._read(kind, name)
+        return found
+
+    def _read(self, kind: str, name: str) -> bytes | None:
         row = self._db.execute(
             "SELECT value FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
         ).fetchone()
@@ -87,10 +104,12 @@ class Keys:
 
     def put(self, kind: str, name: str, value: bytes) -> None:
         """Keep these bytes instead."""
+        self._known[self._number, kind, name] = value
         self._db.execute("INSERT OR REPLACE INTO people_keys VALUES (?, ?, ?, ?)", (self._number, kind, name, value))
 
     def delete(self, kind: str, name: str) -> None:
         """Keep nothing there."""
+        self._known.pop((self._number, kind, name), None)
         self._db.execute(
             "DELETE FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
         )
@@ -105,12 +124,16 @@ class Keys:
 
     def clear(self, *kinds: str) -> None:
         """Keep nothing of these kinds."""
+        self._known.clear()
         for kind in kinds:
             self._db.execute("DELETE FROM people_keys WHERE number = ? AND kind = ?", (self._number, kind))
 
 
 class Work(Secret, frozen=True):
-    """Something that a phone has to do: an encoded stanza to take, or a task of its script."""
+    """Something that a phone has to do: an encoded stanza to take, or a task of its script.
+
+    One that came since the last commit has a negative position, the older the higher.
+    """
 
     position: int
     number: str
@@ -135,6 +158,12 @@ class Desk:
         # The file is ours alone, so what was read stays true until we write it.
         self._settings: dict[str, PhoneSettings] = {}
         self._counts: dict[str, int] = {}
+        # What came since the last commit for phones that are online. Of one phone it is all later than what is on disk.
+        self._fresh: dict[int, Work] = {}
+        self._last = 0
+        self._has_kept = True  # whether anything on disk may be due
+        state.before_commit(self._keep)
+        state.on_rollback(self._remember)
         state.on_rollback(self._settings.clear)
         state.on_rollback(self._counts.clear)
 
@@ -153,6 +182,8 @@ class Desk:
     def set_up(self, number: str, settings: PhoneSettings) -> None:
         """Set a phone up; what waits for it is held while it is offline."""
         with self._state.writing() as cursor:
+            self._keep()
+            self._has_kept = True
             self._settings.pop(number, None)
             cursor.execute(
                 "INSERT OR REPLACE INTO people_phones VALUES (?, ?, ?)",
@@ -165,11 +196,11 @@ class Desk:
         with self._state.writing() as cursor:
             if self.count(number) >= MAX_WAITING and not self._make_room(cursor, number, is_stanza=is_stanza):
                 return False
-            is_held = not self.settings(number).is_online
-            cursor.execute(
-                "INSERT INTO people_work (number, is_held, is_stanza, item) VALUES (?, ?, ?, ?)",
-                (number, is_held, is_stanza, item),
-            )
+            if self.settings(number).is_online:
+                self._last -= 1
+                self._hold(Work(self._last, number, is_stanza, item))
+            else:
+                cursor.execute(_INSERT, (number, True, is_stanza, item))
             self._counts[number] = self.count(number) + 1
         return True
 
@@ -180,7 +211,11 @@ class Desk:
                 " WHERE number = ? AND is_stanza ORDER BY position LIMIT 1)",
                 (number,),
             )
-            self._counts[number] = self.count(number) - cursor.rowcount
+            gone = cursor.rowcount
+            oldest = next((work for work in self._fresh.values() if work.number == number and work.is_stanza), None)
+            if not gone and oldest is not None:
+                gone = self._drop(oldest)
+            self._counts[number] = self.count(number) - gone
         return is_stanza
 
     def count(self, number: str) -> int:
@@ -189,15 +224,17 @@ class Desk:
         if known is None:
             if len(self._counts) >= _MAX_CACHED:
                 self._counts.clear()
-            (known,) = self._db.execute("SELECT count(*) FROM people_work WHERE number = ?", (number,)).fetchone()
-            self._counts[number] = known
+            (kept,) = self._db.execute("SELECT count(*) FROM people_work WHERE number = ?", (number,)).fetchone()
+            known = self._counts[number] = kept + sum(work.number == number for work in self._fresh.values())
         return known
 
     def due(self, limit: int) -> list[Work]:
         """Return what phones that are online have to do next."""
-        return list(self._due(limit))
+        found = list(self._kept(limit)) if self._has_kept else []
+        self._has_kept = bool(found)
+        return [*found, *islice(self._fresh.values(), limit - len(found))]
 
-    def _due(self, limit: int) -> Iterator[Work]:
+    def _kept(self, limit: int) -> Iterator[Work]:
         rows = self._db.execute(
             "SELECT position, number, is_stanza, item FROM people_work WHERE is_held = 0 ORDER BY position LIMIT ?",
             (limit,),
@@ -207,6 +244,36 @@ class Desk:
 
     def done(self, work: Work) -> None:
         """Forget what a phone has done."""
-        gone = self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,)).rowcount
+        if work.position < 0:
+            gone = self._drop(work)
+        else:
+            gone = self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,)).rowcount
         if gone and work.number in self._counts:
             self._counts[work.number] -= gone
+
+    # what is not on disk yet
+
+    def _hold(self, work: Work) -> None:
+        self._fresh[work.position] = work
+        self._state.undo_by(lambda: self._fresh.pop(work.position, None))
+
+    def _drop(self, work: Work) -> int:
+        if self._fresh.pop(work.position, None) is None:
+            return 0
+        self._state.undo_by(lambda: self._fresh.update({work.position: work}))
+        return 1
+
+    def _keep(self) -> None:
+        """Write what came since the last commit and is not done."""
+        if not self._fresh:
+            return
+        fresh = dict(self._fresh)
+        self._db.executemany(_INSERT, ((work.number, False, work.is_stanza, work.item) for work in fresh.values()))
+        self._fresh.clear()
+        self._state.undo_by(lambda: self._fresh.update(fresh))
+        self._has_kept = True
+
+    def _remember(self) -> None:
+        """Put what was taken back where it belongs."""
+        self._fresh = dict(sorted(self._fresh.items(), reverse=True))
+        self._has_kept = True

@@ -6,6 +6,7 @@ Rule: a turn is one transaction; what it reads, learns, sends and forgets is kep
 from __future__ import annotations
 
 from whatisup.crypto import Entropy, Secret
+from whatisup.errors import NoSession
 from whatisup.jid import Jid
 from whatisup.protocol.prekeys import LOW, Bundle, build_low_notification
 from whatisup.protocol.stanzas.message import Enc
@@ -70,9 +71,11 @@ class Turn(Secret, frozen=True):
 
     def write(self, device: Jid, plaintext: bytes) -> Enc | None:
         """Encrypt for a device, opening a session where there is none; None where the device is gone."""
-        if not self.ratchets.can_write_to(device):
+        try:
+            return self.ratchets.write(device, plaintext)
+        except NoSession:
             bundle = self.bundle(device)
-            if bundle is None:
-                return None
-            self.ratchets.start(device, bundle)
+        if bundle is None:
+            return None
+        self.ratchets.start(device, bundle)
         return self.ratchets.write(device, plaintext)

@@ -25,7 +25,7 @@ from whatisup.protocol.stanzas.receipt import Receipt, RetryRequest
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import jid_of
 from whatisup.sandbox.people import mishaps, sender_keys
-from whatisup.sandbox.people.logs import Sent
+from whatisup.sandbox.people.logs import Sealed, Sent
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.spreading import LID_MODE
 from whatisup.wire import message as proto
@@ -147,8 +147,7 @@ def _send(turn: Turn, letter: _Letter) -> None:
     )
     shape = Shape(composed.stanza_type, composed.edit, composed.mediatype, composed.hide)
     kept = msgspec.json.encode(shape)
-    turn.logs.sealed(turn.number, letter.id, turn.hub.unix, composed.message, kept, composed.secret)
-    note_ack(turn, letter.id, stanza)
+    note_ack(turn, Sealed(letter.id, turn.hub.unix, composed.message, kept, composed.secret), stanza)
 
 
 def _named(turn: Turn, device: Jid, letter: _Letter) -> Jid:
@@ -156,13 +155,15 @@ def _named(turn: Turn, device: Jid, letter: _Letter) -> Jid:
     return jid_of(account, device.device, as_lid=letter.as_lid)
 
 
-def note_ack(turn: Turn, message_id: str, stanza: Outgoing) -> bool:
-    """Hand a message to the server and keep its word on it; return whether that took it."""
+def note_ack(turn: Turn, sealed: Sealed, stanza: Outgoing) -> bool:
+    """Hand a message to the server, keep it and the server's word on it; return whether that took it."""
     answer = turn.submit(build_message(stanza))
     if answer is None:
+        turn.logs.went_out(turn.number, sealed, None, None)
         return False
     ack = parse_message_ack(answer)
-    turn.logs.acked(turn.number, message_id, turn.hub.unix_ms, ack.unix_t, ack.error)
+    sealed = sealed if ack.unix_t is None else replace(sealed, t=ack.unix_t)
+    turn.logs.went_out(turn.number, sealed, turn.hub.unix_ms, ack.error)
     return ack.error is None
 
 
