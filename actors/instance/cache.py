@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from sys import getsizeof
 from typing import Final, TypeAlias
 
 KeyName: TypeAlias = tuple[str, str]
 """Kind and name of one piece of auth state."""
 
 MAX_BYTES: Final = 32 << 20
-# A dictionary entry with its key, beside the value; an estimate.
+# A dictionary entry with its key and a short name, beside the value; an estimate.
 _OVERHEAD: Final = 256
+_SHORT: Final = 64
 
 
 class Missing(Enum):
@@ -75,13 +77,16 @@ class KeyCache:
         """Remember what was read or committed."""
         for name, value in values.items():
             key = (lease, name)
-            self._bytes -= self._weight(self._entries.pop(key, None)) if key in self._entries else 0
+            if key in self._entries:
+                self._bytes -= self._weight(name, self._entries.pop(key))
             self._entries[key] = value
-            self._bytes += self._weight(value)
+            self._bytes += self._weight(name, value)
         while self._bytes > self._max_bytes:
-            _, value = self._entries.popitem(last=False)
-            self._bytes -= self._weight(value)
+            (_, name), value = self._entries.popitem(last=False)
+            self._bytes -= self._weight(name, value)
 
     @staticmethod
-    def _weight(value: bytes | None) -> int:
-        return _OVERHEAD + (0 if value is None else len(value))
+    def _weight(name: KeyName, value: bytes | None) -> int:
+        text = name[1]  # of addresses, each up to a thousand characters where a peer makes them up
+        long = getsizeof(text) if len(text) > _SHORT else 0
+        return _OVERHEAD + long + (0 if value is None else len(value))

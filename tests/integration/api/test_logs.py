@@ -97,5 +97,5 @@ structlog.get_logger().info("said", pair=pair, node=Node("enc", {}, b"secret"), 
     line = json.loads(ran.stderr)
     assert line["pair"] == f"KeyPair(public={bytes(32).hex()})"
     assert "c2VjcmV0" not in ran.stderr  # "secret" in base64
-    assert "secret\"" not in ran.stderr
+    assert 'secret"' not in ran.stderr
     assert "pepper" not in ran.stderr.replace("pepper=***", "")

@@ -66,3 +66,10 @@ def test_cache_keeps_what_was_found_last() -> None:
     cache.put(lease, {("session", "2"): bytes(1000)})
     assert cache.get(lease, ("session", "0")) is not MISSING
     assert cache.get(lease, ("session", "1")) is MISSING
+
+
+def test_cache_counts_long_names() -> None:
+    cache, long = KeyCache(max_bytes=100_000), "\N{GRINNING FACE}" * 1000
+    lease = cache.lease()
+    cache.put(lease, {("identity", f"{number}{long}"): None for number in range(100)})
+    assert 0 < sum(cache.get(lease, ("identity", f"{number}{long}")) is None for number in range(100)) < 30
