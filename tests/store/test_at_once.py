@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from tests.store.world import World, boom, told
 from whatisup.errors import SealBroken, StoreError, StoreUnavailable
 from whatisup.store import Call, Committed, Database, SetStatus, Store, Tx, WipeAuth, instances
 from whatisup.store.backend import LOOP_S
-from whatisup.store.sqlite import _Kept
+from whatisup.store.sqlite import READ_TIMEOUT_S, _Kept
 
 ENDLESS = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 30000000) SELECT max(x) FROM n")
 
@@ -311,3 +312,27 @@ async def test_batches_that_take_too_long_are_learnt_from(here: World) -> None:
     await database.commit([Call(long), *[Call(short)] * (before - 1)])
     assert tried == ["loop", "thread"]
     assert database.quick_items < before
+
+
+async def test_lost_connection_is_made_anew_where_waiting_harms_nobody(here: World, sqlite_path: Path) -> None:
+    backend = cast("Any", here.store._backend)
+    backend._kept.connection.close()
+    backend._kept = None
+    with sqlite3.connect(sqlite_path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun_at = time.monotonic()
+        assert here.store.start([Call(place)]) is None
+        assert time.monotonic() - begun_at < 1
+        other.execute("ROLLBACK")
+    other.close()
+    database = Database(here.store)
+    assert [(await database.commit([Call(place)]))[0] for _ in range(2)] == ["thread", "loop"]
+
+
+def test_read_is_not_interrupted_for_what_the_last_one_took(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("whatisup.store.sqlite._LOOK_EVERY", 16)
+    monkeypatch.setattr("whatisup.store.sqlite.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for _ in range(20):
+        assert here.row() is not None
+        now[0] += 2 * READ_TIMEOUT_S

@@ -54,6 +54,7 @@ class Backend(Protocol):
 
         Raises:
             DBAPIError: it cannot be begun.
+            StoreError: it cannot be begun without waiting.
         """
 
     def commit(self, connection: Connection) -> None:

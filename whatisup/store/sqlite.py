@@ -93,17 +93,18 @@ class SqliteBackend:
         self._chores_connection: sqlite3.Connection | None = None
         # The writer's one connection is kept; a second one is opened, for a while, for who looks at the engine itself.
         self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1, max_overflow=1)
-        self.reader = self._engine("BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers + 1, max_overflow=0)
-        _bound(self.reader)
+        self.reader = self._engine(
+            "BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers + 1, max_overflow=0, is_bounded=True
+        )
         self._kept: _Kept | None = None
         self._glancing: _Kept | None = None
         self._glances = 0
 
-    def _engine(self, begin: str, *pragmas: str, **options: int) -> Engine:
+    def _engine(self, begin: str, *pragmas: str, is_bounded: bool = False, **options: int) -> Engine:
         def connect() -> sqlite3.Connection:
             return _connect(self._path, *_PRAGMAS, *pragmas)
 
-        return _engine(connect, begin, QueuePool, **options)
+        return _engine(connect, begin, QueuePool, is_bounded=is_bounded, **options)
 
     @property
     def is_local(self) -> bool:
@@ -114,6 +115,8 @@ class SqliteBackend:
         """Begin a transaction on the connection that is kept for writing."""
         kept = self._kept
         if kept is None:
+            if not wait:
+                raise StoreError("to connect may take long")
             kept = self._kept = _Kept(self.writer)
         kept.until = math.inf
         kept.wait_for(BUSY_TIMEOUT_MS if wait else 0)
@@ -346,24 +349,19 @@ class _Kept:
         return True
 
 
-def _engine(connect: object, begin: str, pool: type[Pool], **options: int) -> Engine:
+def _engine(connect: object, begin: str, pool: type[Pool], *, is_bounded: bool = False, **options: int) -> Engine:
+    """Make an engine; if it is bounded, transactions that take longer than `READ_TIMEOUT_S` are interrupted."""
     engine = create_engine("sqlite://", creator=connect, poolclass=pool, hide_parameters=True, **options)
 
     @event.listens_for(engine, "begin")
     def begin_now(connection: Connection) -> None:
+        if is_bounded:  # first: BEGIN must not be interrupted for what the last transaction took
+            until = time.monotonic() + READ_TIMEOUT_S
+            driver = connection.connection.driver_connection
+            driver.set_progress_handler(lambda: time.monotonic() > until, _LOOK_EVERY)  # type: ignore[union-attr] # it is open
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-def _bound(engine: Engine) -> None:
-    """Have transactions interrupted that take longer than `READ_TIMEOUT_S`."""
-
-    @event.listens_for(engine, "begin", insert=True)  # BEGIN is not to be interrupted for what the last one took
-    def watch(connection: Connection) -> None:
-        until = time.monotonic() + READ_TIMEOUT_S
-        driver = connection.connection.driver_connection
-        driver.set_progress_handler(lambda: time.monotonic() > until, _LOOK_EVERY)  # type: ignore[union-attr] # it is open
 
 
 def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
