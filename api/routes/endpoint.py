@@ -88,9 +88,9 @@ class Exchange(Generic[B, Q]):
             return await database.read(fn, *args)
         customer_id = self.principal.customer_id
         if customer_id not in edge.far:
-            began_at = time.perf_counter()
+            began_at = time.thread_time()  # another process that has the processor meanwhile makes nothing long
             found = await database.peek(fn, *args)
-            if time.perf_counter() - began_at > NEAR_S:
+            if found is None or time.thread_time() - began_at > NEAR_S:
                 edge.far.add(customer_id)
             if found is not None:
                 return found

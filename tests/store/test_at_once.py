@@ -227,6 +227,26 @@ async def test_look_that_takes_long_goes_on_in_a_thread(here: World) -> None:
     assert await Database(here.store).look(instances.get, here.id) == here.row()
 
 
+async def test_look_that_took_long_keeps_away_from_the_loop_for_a_while(here: World) -> None:
+    """A queue of a hundred thousand behind a chat that waits kept the loop for 25 ms at each ack of another chat."""
+    database, places = Database(here.store), []
+
+    def long(conn: Connection, _vault: object, whose: str) -> None:
+        places.append((whose, place()))
+        if whose == "busy" and place() == "loop":
+            conn.execute(ENDLESS)
+
+    for _ in range(3):
+        await database.look(long, "busy")
+        await database.look(long, "other")
+    busy, other = ([where for name, where in places if name == whose] for whose in ("busy", "other"))
+    assert busy == ["loop", "thread", "thread", "thread"]
+    assert other == ["loop"] * 3
+    database._long = dict.fromkeys(database._long, 0.0)  # later
+    await database.look(long, "busy")
+    assert [where for name, where in places if name == "busy"][4:] == ["loop", "thread"]
+
+
 async def test_look_that_fails_leaves_the_connection_as_it_was(here: World) -> None:
     database = Database(here.store)
 

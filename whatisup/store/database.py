@@ -37,6 +37,10 @@ COMMIT_S: Final = 20.0
 """How long a batch may take; a batch that is given up may be there all the same, and its successors wait for it."""
 QUICK_S: Final = 0.008
 """How long a batch may keep the loop."""
+LONG_S: Final = 0.01
+"""What keeps the loop for longer is no look."""
+LONG_FOR_S: Final = 2.0
+MAX_LONG: Final = 1024
 MAX_THREAD_ITEMS: Final = 256
 MIN_QUICK_ITEMS, MAX_QUICK_ITEMS = 8, 128
 _LONG_OPS: Final = frozenset({WipeAuth, MarkDeleted})
@@ -54,6 +58,8 @@ class Database:
         self._writing = trio.CapacityLimiter(1)
         self._sweeping = trio.CapacityLimiter(1)
         self._item_s = QUICK_S / MAX_QUICK_ITEMS
+        self._long: dict[tuple[object, int], float] = {}
+        """Until when (monotonic seconds) looks are done in a thread: by what asks, and a hash of whom it is about."""
 
     async def read(self, fn: Callable[..., T], *args: Any) -> T:
         """Run `fn(conn, vault, *args)` in a read transaction.
@@ -69,11 +75,26 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be reached, or did not answer in time.
         """
-        if self.store.is_local:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        if not self.store.is_local:
+            return await self.read(fn, *args)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        kind = getattr(fn, "func", fn), hash(args[0]) if args and isinstance(args[0], str) else 0
+        if self._long.get(kind, 0.0) <= time.monotonic():
+            begun_at = time.thread_time()  # another process that has the processor meanwhile makes nothing long
             with suppress(DBAPIError):
-                return self.store.glance(fn, *args)
+                found = self.store.glance(fn, *args)
+                if time.thread_time() - begun_at > LONG_S:
+                    self._note_long(kind)
+                return found
+            self._note_long(kind)
         return await self.read(fn, *args)
+
+    def _note_long(self, kind: tuple[object, int]) -> None:
+        """Keep a look away from the loop for a while, since a peer may have made it long: by a long queue, say."""
+        self._long.pop(kind, None)
+        if len(self._long) >= MAX_LONG:
+            del self._long[next(iter(self._long))]
+        self._long[kind] = time.monotonic() + LONG_FOR_S
 
     async def peek(self, fn: Callable[..., T], *args: Any) -> T | None:
         """As `look`, but None where that is not done at once: for whoever takes a turn before it reads in a thread."""
