@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound
 
 from tests.conftest import TEST_SECRETS
 from whatisup.errors import StoreError
-from whatisup.store.prepared import Prepared
+from whatisup.store.prepared import MAX_PADDED, Prepared
 from whatisup.store.store import Store
 from whatisup.store.transaction import Tx
 from whatisup.store.upsert import insert_new
@@ -94,6 +94,14 @@ def test_lists_of_one_statement_do_not_mix(store: Store) -> None:
     statement = Prepared(BY_IDS)
     for ids in ([1, 2, 3], [3], [], [2, 3], [1, 2, 3, 4]):
         assert store.read(lambda conn, _, ids=ids: statement.scalars(conn, ids=ids)) == [i for i in ids if i < 4]
+
+
+def test_texts_for_very_long_lists_are_not_kept(store: Store) -> None:
+    prepared = Prepared(BY_IDS)
+    for count in (3, 4, MAX_PADDED + 1, MAX_PADDED + 2):
+        assert len(store.read(lambda conn, _, ids=range(count): prepared.scalars(conn, ids=ids))) == min(count - 1, 3)
+    (plan,) = prepared._plans.values()
+    assert set(plan._expanded) == {(4,)}
 
 
 def test_list_that_is_written_in_the_statement(store: Store) -> None:

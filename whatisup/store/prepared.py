@@ -163,7 +163,9 @@ class _Plan:
         lengths = tuple(len(given[name]) for name in self._expanding if name in given)
         found = self._expanded.get(lengths)
         if found is None:
-            found = self._expanded[lengths] = _expansion(compiled, conn.dialect, given)
+            found = _expansion(compiled, conn.dialect, given)
+            if max(lengths, default=0) <= MAX_PADDED:  # of longer ones each length would stay, with its long text
+                self._expanded[lengths] = found
         sql, bind = found
         for name in self._expanding:
             for index, value in enumerate(_flat(given.pop(name, ()))):
