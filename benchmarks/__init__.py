@@ -1,1 +1,1 @@
-"""What a connected instance costs, measured from outside on whole processes. Run `make bench`; see README.md."""
+"""What sessions and messages cost, of WhatIsUp and of Baileys, measured from outside. Run `make bench`; see README.md."""

@@ -176,10 +176,6 @@ _TABLE: Final = (
     *_restart("resume", "resume", "subject killed and started: from its start until all are connected"),
     Figure("resume_serving_s", "resume", "serving again", "s", _LESS, "from its start until it answers", 1, 2),
     Figure("resume_uss", "resume", "USS afterwards", "MiB", _LESS, "with all connected and idle", MIB),
-    Figure(
-        "resume_session_uss", "resume", "USS of each session, resumed", "KiB", _LESS,
-        "the same, for each further session", KIB, 0,
-    ),
     *_restart("storm", "storm", "sandbox killed and started: from its listening until all are connected"),
     Figure(
         "storm_answer_p99_ms", "storm", "API answers meanwhile, p99", "ms", _LESS,

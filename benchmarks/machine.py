@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-LIBRARIES = ("trio", "trio-websocket", "wsproto", "h11", "hypercorn", "quart", "SQLAlchemy", "cryptography", "msgspec")
+LIBRARIES = ("trio", "wsproto", "h11", "hypercorn", "quart", "SQLAlchemy", "cryptography", "msgspec")
 _BAILEYS = Path(__file__).parent / "baileys"
 _FLUSHES = 40
 _BLOCK = b"\0" * 4096

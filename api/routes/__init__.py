@@ -1,4 +1,4 @@
-"""The routes: what each one is (`ENDPOINTS`), and the way of a request from Quart to its handler and back."""
+"""The routes: what each one is (`ENDPOINTS`), and the way of a request from the server to its handler and back."""
 
 from __future__ import annotations
 

@@ -92,8 +92,6 @@ class Soak:
     reads: int = 0
     faults: int = 0
     samples: list[Sample] = field(default_factory=list)
-    under_way: int = 0
-    """Requests without an answer yet."""
 
     @property
     def ends_at(self) -> float:

@@ -50,7 +50,7 @@ TELL_AGAIN_S: Final = 60.0
 
 
 class Database:
-    """A store behind threads."""
+    """A store for tasks: at once where that takes no time, in threads where it might."""
 
     def __init__(self, store: Store, *, readers: int = READERS) -> None:
         self.store = store
