@@ -1,1 +1,1 @@
-"""What sessions and messages cost, of WhatIsUp and of Baileys, measured from outside. Run `make bench`; see README.md."""
+"""What sessions and messages cost, WhatIsUp's and Baileys', measured from outside. Run `make bench`; see README.md."""
