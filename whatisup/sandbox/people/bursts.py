@@ -30,6 +30,9 @@ WAIT_S: Final = 0.02
 GRID_S: Final = 0.01
 """Messages that are due within the same hundredth of a second are written together."""
 
+LOOK_S: Final = 3600.0
+"""The clock is looked at this often at least: at the smallest rates a message is due in more seconds than there are."""
+
 _NEARLY_S: Final = 1e-6  # what the sum of two times is off by
 _COLUMNS: Final = "id, chat, count, done, rate, text, started_at"
 
@@ -90,7 +93,8 @@ class Bursts:
                         self._advance(burst_id, now)
             if not self._due:
                 return None
-            self._looks_at = math.ceil(min(self._due.values()) / GRID_S - _NEARLY_S) * GRID_S
+            soonest = min(*self._due.values(), now + LOOK_S)
+            self._looks_at = math.ceil(soonest / GRID_S - _NEARLY_S) * GRID_S
         return max(0.0, self._looks_at - now) if self._due else None
 
     def _advance(self, burst_id: int, now: float) -> None:

@@ -11,7 +11,7 @@ import trio.testing
 from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
 from whatisup import control
 from whatisup.sandbox.people import reading
-from whatisup.sandbox.people.bursts import AHEAD
+from whatisup.sandbox.people.bursts import AHEAD, LOOK_S
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.state import State
 from whatisup.wire import Node
@@ -93,6 +93,19 @@ def test_burst_keeps_its_rate() -> None:
         town.bench.hands.now += due_in_s
     assert len(town.texts(BOB)) == 9
     assert town.bench.hands.now - begun_at == pytest.approx(9 / 4)
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-300])
+def test_burst_of_the_smallest_rate_waits_without_end(rate: float) -> None:
+    town = make_town()
+    town.people.start_burst(ADA, control.BurstRequest(BOB, 2, rate, "tick"))
+    for _ in range(3):
+        due_in_s = town.people._bursts.step(town.bench.hands.now)
+        assert due_in_s is not None
+        assert 0 < due_in_s < 2 * LOOK_S
+        town.settle()
+        town.bench.hands.now += due_in_s
+    assert len(town.texts(BOB)) == 1
 
 
 def test_one_phones_defect_leaves_the_others_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
