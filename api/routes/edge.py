@@ -34,6 +34,7 @@ KEEPALIVE_S: Final = 25.0
 COMMAND_S: Final = 60.0
 """How long a command may take before its asker is told to look later; it is not withdrawn."""
 DRAWING_THREADS: Final = 2
+SLOW_S: Final = 5.0
 FAR_S: Final = 60.0
 """How long a list that took long is expected to take long again."""
 
@@ -89,8 +90,10 @@ class Edge:
     """Open event streams; revoking a key ends its streams here (`end_key`)."""
     owned: Remembered = field(default_factory=Remembered)
     """Instances that were found to be a customer's: (customer, mode, instance)."""
+    slow: Lately = field(default_factory=lambda: Lately(time.monotonic, SLOW_S))
+    """Customers one of whose lists took long to begin, which may also be the garbage collector's time."""
     far: Lately = field(default_factory=lambda: Lately(time.monotonic, FAR_S))
-    """Customers whose lists took long to begin, and therefore take turns."""
+    """Customers two of whose lists did, and who therefore take turns."""
     key_uses: dict[str, int] = field(default_factory=dict)
     """When keys were last used (unix milliseconds), since that was last written to the store."""
     webhooks: WebhookClient | None = None

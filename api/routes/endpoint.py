@@ -78,7 +78,8 @@ class Exchange(Generic[B, Q]):
     async def read(self, fn: Callable[..., R], *args: Any) -> R:
         """Read from the store as suits what is asked for: at once, or in the customer's turn and away from the loop.
 
-        A customer whose first rows took long to find takes turns for a while, so that the loop waits for it once.
+        A customer whose first rows took long to find, twice within seconds, takes turns for a while, so that the loop
+        waits for it twice and no more.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or did not answer in time.
@@ -91,7 +92,7 @@ class Exchange(Generic[B, Q]):
             began_at = time.thread_time()  # another process that has the processor meanwhile makes nothing long
             found = await database.peek(fn, *args)
             if found is None or time.thread_time() - began_at > NEAR_S:
-                edge.far.add(customer_id)
+                (edge.far if customer_id in edge.slow else edge.slow).add(customer_id)
             if found is not None:
                 return found
         async with edge.streams.searches.one(customer_id):
