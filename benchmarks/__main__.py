@@ -28,6 +28,8 @@ from benchmarks.report.markdown import write
 from benchmarks.report.terminal import terminal
 from benchmarks.results import RunFolder, newest_unfinished
 from benchmarks.runner import Plan, Runner, leaves, ticking
+from whatisup.errors import SettingsError
+from whatisup.store.location import PostgresServer, locate
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -45,6 +47,9 @@ MAX_LOAD = 0.5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; 0 if all of it gave figures."""
     options = _parse(arguments)
+    if options.database and (options.profile or options.only in EXTRAS):
+        print("--database is for the scenarios; profile and extras are about SQLite alone")
+        return 2
     if options.report is not None:
         return _rewrite(RunFolder(options.report))
     if options.profile or options.only in EXTRAS:
@@ -59,6 +64,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured, at most")
     parser.add_argument("--subject", choices=SUBJECTS, help="one subject alone")
     parser.add_argument("--only", choices=(*SCENARIO_TITLES, *EXTRAS), help="one scenario alone")
+    parser.add_argument("--database", type=_server, metavar="URL", help="WhatIsUp on that PostgreSQL server")
     parser.add_argument("--idle-s", type=float, help="length of the idle window, seconds")
     parser.add_argument("--soak-s", type=float, default=1800.0, help="length of the soak, seconds")
     parser.add_argument("--seed", type=int, default=1, help="what the soak's faults are drawn from")
@@ -67,6 +73,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write RESULTS.md from that run, measure nothing")
     parser.add_argument("--profile", action="store_true", help="what a session's memory consists of (tracemalloc)")
     return parser.parse_args(arguments)
+
+
+def _server(text: str) -> str:
+    """The URL of a PostgreSQL server."""
+    try:
+        location = locate(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(f"postgresql://…: {error}") from error
+    if not isinstance(location, PostgresServer):
+        raise argparse.ArgumentTypeError("postgresql://… is meant; SQLite is what is measured without this option")
+    return text
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -89,6 +106,7 @@ def planned(options: argparse.Namespace) -> Plan:
             paced_s=base.paced_s,
             soak_s=options.soak_s,
             seed=options.seed,
+            database=options.database or "",
         ),
     )
 
@@ -98,6 +116,8 @@ def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
     begun = {} if options.resume is None else RunFolder(options.resume).plan()
     if not begun:
         return options
+    if begun["database"] != Plan.database_of(options.database):
+        raise SystemExit(f"that run is about {begun['database']}: give --database as it was given then")
     words = vars(options) | {name: begun[name] for name in ("rounds", "soak_s", "idle_s", "seed")}
     words |= {"full": begun["is_full"], "sizes": tuple(begun["sizes"]), "only": next(iter(begun["only"]), None)}
     words["subject"] = begun["subjects"][0] if len(begun["subjects"]) == 1 else None

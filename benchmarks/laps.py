@@ -33,7 +33,10 @@ __all__ = ["ORDER", "SCENARIOS", "SUBJECTS", "Live", "Options", "Unavailable", "
 Figures: TypeAlias = Mapping[str, float]
 Scenario: TypeAlias = Callable[[Live], Awaitable[Figures]]
 
-SUBJECTS: Mapping[str, Callable[[Path], Subject]] = {"whatisup": WhatIsUp, "baileys": Baileys}
+SUBJECTS: Mapping[str, Callable[[Path, Options], Subject]] = {
+    "whatisup": lambda folder, options: WhatIsUp(folder, server=options.database),
+    "baileys": lambda folder, _: Baileys(folder),
+}
 ORDER = ("connect", "inbound", "outbound", "api", "webhook", "soak", "resume", "storm")
 SCENARIOS: Mapping[str, Scenario] = {
     "connect": connect,
@@ -79,7 +82,7 @@ async def open_live(
     subject: str, size: int, folder: Path, say: Callable[[str], None], options: Options
 ) -> AsyncIterator[Live]:
     """Start a sandbox and a subject that has no session yet; end both whatever happens."""
-    program = SUBJECTS[subject](folder)
+    program = SUBJECTS[subject](folder, options)
     sandbox = Sandbox(folder)
     try:
         say("starting the sandbox")

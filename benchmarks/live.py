@@ -34,6 +34,8 @@ class Options:
     """How long messages are offered at a fixed rate."""
     soak_s: float = 1800.0
     seed: int = 1
+    database: str = field(default="", repr=False)
+    """The URL of a PostgreSQL server on which WhatIsUp's database is made; without it there is a SQLite file."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """What is durable: the gateway's database, read from outside, which costs the gateway nothing.
 
-Rule: it is only read, and each reading has a connection of its own, so that no snapshot is held open in between.
+Rule: it is only read, and each reading has a connection of its own, so that no snapshot is held open in between. The
+statements are the same for both databases.
 """
 
 from __future__ import annotations
@@ -10,16 +11,30 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
+from whatisup.store.location import Location, SqliteFile
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The gateway's SQLite file. A mark is a position; what is asked for is what came behind it."""
+    """The gateway's database. A mark is a position; what is asked for is what came behind it."""
 
-    path: Path
+    location: Location
 
     def _ask(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10.0)) as connection:
-            return connection.execute(sql, values).fetchall()
+        if isinstance(self.location, SqliteFile):
+            name = f"file:{self.location.path}?mode=ro"
+            with closing(sqlite3.connect(name, uri=True, timeout=10.0)) as connection:
+                return connection.execute(sql, values).fetchall()
+        with psycopg.connect(self.location.url, autocommit=True) as server:
+            return server.execute(sql.replace("?", "%s").encode(), values).fetchall()
+
+    def file_sizes(self) -> tuple[int, int]:
+        """Bytes of the write-ahead log and of the database; zeros where they are a server's own business."""
+        if not isinstance(self.location, SqliteFile):
+            return 0, 0
+        return _size(self.location.beside("-wal")), _size(self.location.path)
 
     def _number(self, sql: str, *values: object) -> int:
         return int(str(self._ask(sql, *values)[0][0]))
@@ -75,3 +90,7 @@ class Rows:
     def undelivered(self) -> int:
         """How many webhooks are still to be delivered."""
         return self._number("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_at IS NOT NULL")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

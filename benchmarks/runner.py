@@ -102,7 +102,13 @@ class Plan:
             "soak_s": self.options.soak_s,
             "idle_s": self.options.idle_s,
             "seed": self.options.seed,
+            "database": self.database_of(self.options.database),
         }
+
+    @staticmethod
+    def database_of(url: str | None) -> str:
+        """What the figures of WhatIsUp are about."""
+        return "postgresql" if url else "sqlite"
 
     def heats(self) -> Iterator[tuple[Step, ...]]:
         """The laps that are compared with each other, in the order in which they are run."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 import trio
+from sqlalchemy import Connection
 
 from benchmarks.lateness import Lateness, LoopWatch
 from whatisup.store.store import Results, Store, Written
@@ -31,7 +32,15 @@ DURABILITY = "durability.json"
 COMMITS = "commits"
 LOOP = "loop.json"
 LOOP_S = 30.0
-WANTED: Mapping[str, object] = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0}
+WANTED: Mapping[str, Mapping[str, object]] = {
+    "sqlite": {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0},
+    "postgresql": {"synchronous_commit": "on", "fsync": "on", "full_page_writes": "on"},
+}
+"""By database, what a connection says of itself whose commits are durable when they return."""
+ASKING: Mapping[str, str] = {"sqlite": "PRAGMA", "postgresql": "SHOW"}
+"""How it is asked for such a setting."""
+_WORDS: Mapping[tuple[str, object], str] = {("synchronous", 2): "FULL", ("journal_mode", "wal"): "WAL"}
+"""Settings as the documentation of their database writes them."""
 _RECORD = struct.Struct("<QQQ")
 
 
@@ -67,10 +76,11 @@ def durability(folder: Path) -> str:
     Raises:
         RuntimeError: a commit would not be durable when it returns.
     """
-    said = json.loads((folder / DURABILITY).read_text())
-    if said != dict(WANTED):
-        raise RuntimeError(f"the gateway's writer is not durable: {said}")
-    return "synchronous=FULL journal_mode=WAL wal_autocheckpoint=0 (asked of the writer's connection)"
+    database, said = json.loads((folder / DURABILITY).read_text())
+    if said != dict(WANTED[database]):
+        raise RuntimeError(f"the gateway's writer is not durable: {database}: {said}")
+    words = " ".join(f"{name}={_WORDS.get((name, value), value)}" for name, value in said.items())
+    return f"{database}: {words} (asked of the writer's connection)"
 
 
 def restart_loop(pid: int) -> None:
@@ -104,6 +114,13 @@ def _watch_loop() -> None:
     setattr(trio, "run", partial(run, instruments=[LoopWatch(lateness)]))  # noqa: B010 -- a plain assignment does not type
 
 
+def _said(connection: Connection) -> dict[str, object]:
+    """What a connection says of its settings; a database that is not known here ends the gateway."""
+    database = connection.dialect.name
+    names = WANTED[database]
+    return {name: connection.exec_driver_sql(f"{ASKING[database]} {name}").scalar_one() for name in names}
+
+
 def _watch_commits() -> None:
     """Have the store tell of each commit once it has returned, and of the connection that made the first."""
     conclude = Store._conclude
@@ -112,8 +129,8 @@ def _watch_commits() -> None:
 
     def watched(store: Store, written: Written) -> Results:
         if not asked:
-            asked.append({name: written.conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in WANTED})
-            Path(DURABILITY).write_text(json.dumps(asked[0]))
+            asked.append(_said(written.conn))
+            Path(DURABILITY).write_text(json.dumps([written.conn.dialect.name, asked[0]]))
         results = conclude(store, written)
         if results.events:
             os.write(log, _RECORD.pack(time.time_ns(), results.events[0].position, results.events[-1].position))

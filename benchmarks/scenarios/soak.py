@@ -174,9 +174,7 @@ class Soak:
     async def _sample(self, at_s: float) -> Sample:
         (process,) = self.live.subject.processes()
         memory, stall = process.memory, await self.live.subject.stall()
-        store = self.live.whatisup.rows.path
-        wal = store.with_name(f"{store.name}-wal")
-        sizes = [path.stat().st_size if path.exists() else 0 for path in (wal, store)]
+        sizes = self.live.whatisup.rows.file_sizes()
         return Sample(
             at_s, memory.uss, memory.rss, process.fds, psutil.Process(process.pid).num_threads(), stall.tasks, *sizes
         )

@@ -1,4 +1,4 @@
-"""WhatIsUp as a subject: `whatisup serve`, SQLite with its defaults, driven through its public API.
+"""WhatIsUp as a subject: `whatisup serve`, driven through its public API; SQLite, or PostgreSQL if a server is given.
 
 Rule: limits and pacing are off and durability is on, both as the running gateway says, so that a figure is the price of
 a message and of nothing that was left out.
@@ -21,9 +21,11 @@ from benchmarks.measure import Process
 from benchmarks.pace import apart
 from benchmarks.processes import gateway_for
 from benchmarks.rows import Rows
+from benchmarks.servers import ServersDatabase
 from benchmarks.spread import unix_ms
 from benchmarks.subjects.subject import Arrival, Counts, Pair, Posted, Stall
 from benchmarks.watched import DURABILITY, Commits, durability, read_loop, restart_loop
+from whatisup.store.location import SqliteFile
 
 UNLIMITED: Mapping[str, str] = {
     "SEND_PACE_PER_S_TEST": "0",
@@ -34,6 +36,7 @@ UNLIMITED: Mapping[str, str] = {
 }
 LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
 """So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
+SERVER_APART = "; the database server's own CPU and memory are not counted"
 _ROOT = str(Path(__file__).resolve().parents[2])
 MOST_LINES = 200
 """How many requests it has under way at once, however many instances there are."""
@@ -50,6 +53,8 @@ class WhatIsUp:
     """The gateway. `lines` are the customer's connections."""
 
     folder: Path
+    server: str = field(default="", repr=False)
+    """The URL of a PostgreSQL server; this subject makes a database of its own there, and drops it."""
     name: str = "whatisup"
     conditions: str = ""
     command: Sequence[str] = ("-m", "benchmarks.watched", "serve")
@@ -57,6 +62,7 @@ class WhatIsUp:
     _gateway: Gateway | None = None
     _lines: Lines | None = None
     _mark: int = 0
+    _database: ServersDatabase | None = None
 
     @property
     def gateway(self) -> Gateway:
@@ -80,7 +86,7 @@ class WhatIsUp:
     @property
     def rows(self) -> Rows:
         """What is durable."""
-        return Rows(self.folder / "demo.db")
+        return Rows(SqliteFile(self.folder / "demo.db") if self._database is None else self._database.location)
 
     def processes(self) -> list[Process]:
         """See `Subject`."""
@@ -94,6 +100,9 @@ class WhatIsUp:
             self._gateway = gateway_for(self.folder, ready)
             self._gateway.settings = {**self._gateway.settings, **UNLIMITED, **LOOPBACK, "PYTHONPATH": _ROOT}
             self._gateway.command = self.command
+            if self.server:
+                self._database = ServersDatabase.create(self.server)
+                self._gateway.settings = {**self._gateway.settings, "DATABASE_URL": self._database.location.url}
         await self._gateway.start()
         await self._gateway.wait_ready()
         if self._lines is None:
@@ -101,7 +110,7 @@ class WhatIsUp:
         with trio.fail_after(COMMIT_S):
             while not (self.folder / DURABILITY).exists():
                 await trio.sleep(0.05)
-        self.conditions = durability(self.folder)
+        self.conditions = durability(self.folder) + (SERVER_APART if self.server else "")
 
     async def kill(self) -> None:
         """See `Subject`."""
@@ -114,6 +123,8 @@ class WhatIsUp:
             self._lines.close()
         if self._gateway is not None:
             await self._gateway.stop()
+        if self._database is not None:
+            self._database.drop()
 
     async def settle(self) -> None:
         """See `Subject`; there is nothing to let go of."""

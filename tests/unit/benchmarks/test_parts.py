@@ -107,11 +107,22 @@ def test_commits_say_when_an_event_was_durable(tmp_path: Path) -> None:
     assert [commits.at_ms(position) for position in (4, 10, 13)] == [None, None, None]
 
 
-@pytest.mark.parametrize(("name", "value"), [("synchronous", 1), ("journal_mode", "memory")])
-def test_durability_refuses_a_writer_that_is_not(tmp_path: Path, name: str, value: object) -> None:
-    (tmp_path / DURABILITY).write_text(json.dumps(dict(WANTED)))
-    assert "synchronous=FULL" in durability(tmp_path)
-    (tmp_path / DURABILITY).write_text(json.dumps({**WANTED, name: value}))
+@pytest.mark.parametrize(
+    ("database", "shown", "name", "value"),
+    [
+        ("sqlite", "synchronous=FULL", "synchronous", 1),
+        ("sqlite", "journal_mode=WAL", "journal_mode", "memory"),
+        ("postgresql", "synchronous_commit=on", "synchronous_commit", "off"),
+        ("postgresql", "fsync=on", "fsync", "off"),
+    ],
+)
+def test_durability_refuses_a_writer_that_is_not(
+    tmp_path: Path, database: str, shown: str, name: str, value: object
+) -> None:
+    wanted = dict(WANTED[database])
+    (tmp_path / DURABILITY).write_text(json.dumps([database, wanted]))
+    assert shown in durability(tmp_path)
+    (tmp_path / DURABILITY).write_text(json.dumps([database, {**wanted, name: value}]))
     with pytest.raises(RuntimeError, match="not durable"):
         durability(tmp_path)
 
