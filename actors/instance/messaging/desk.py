@@ -52,6 +52,7 @@ class Messaging:
 
     def detach(self) -> None:
         """The connection is gone."""
+        self._shelf.close()
         self._know(None)
         for desk in (self.sending, self.repair, self.reading, self.resending, self.contacts, self.typing):
             desk.forget()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from actors.instance.cache import KeyCache, KeyName
+from actors.instance.cache import NO_LEASE, KeyCache, KeyName
 from whatisup.protocol.messaging.keyring import PREKEY, Keyring, Own, Wanted
 from whatisup.store import DeleteAuth, ForgetPrekeys, Op, PutAuth, auth, ciphertexts
 from whatisup.store.database import Database
@@ -29,11 +29,17 @@ class KeyShelf:
         self._database = database
         self._cache = cache
         self._instance_id = instance_id
-        self._lease = cache.lease()
+        self._lease = NO_LEASE
 
     def reopen(self) -> None:
         """Forget what is cached: another account may be behind the same names."""
+        self.close()
         self._lease = self._cache.lease()
+
+    def close(self) -> None:
+        """Forget what is cached, and remember nothing until it is opened again."""
+        self._cache.end(self._lease)
+        self._lease = NO_LEASE
 
     def ring(self, own: Own) -> Keyring:
         """A keyring that knows who we are and has loaded nothing else."""

@@ -96,6 +96,7 @@ class Office:
 
     def know(self) -> None:
         """Be attached to a connection."""
+        self.messaging._shelf.reopen()
         self.messaging._know(self.own.own)
 
     async def commit(self, *ops: Op) -> Committed:
@@ -113,7 +114,6 @@ class Office:
     def log_in(self) -> Line:
         """Begin a new connection."""
         self.line = self.connection = Line()
-        self.messaging._shelf.reopen()
         self.know()
         return self.line
 

@@ -232,6 +232,18 @@ async def test_what_opens_is_not_looked_up(talking: Office, people: People, look
     assert len(talking.talk.page(direction="in")) == 2
 
 
+async def test_a_connection_that_ends_leaves_no_keys_behind(talking: Office, people: People) -> None:
+    phone, cache = people[1].devices[0], talking.services.keys
+    sizes = []
+    for name in ("IN0", "IN1", "IN2"):
+        await receive(talking, direct(phone, talking.own, pairwise(phone, talking.own, b"\n\x02hi"), wa_id=name))
+        sizes.append(len(cache))
+        talking.lose()
+        assert len(cache) == 0
+        talking.log_in()
+    assert sizes[1] == sizes[2] > 0
+
+
 async def test_what_was_opened_before_is_answered_again_and_nothing_else(talking: Office, people: People) -> None:
     phone = people[1].devices[0]
     node = direct(phone, talking.own, pairwise(phone, talking.own, b"\n\x02hi"), wa_id="IN1")
