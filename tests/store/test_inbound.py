@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from tests.store.conversation import LID, LID_JID, PHONE, PN_JID, Conversation, data_of, of, read, unread
@@ -221,7 +221,7 @@ def test_events_of_a_unit_follow_its_operations(talk: Conversation) -> None:
 
 def test_ratchet_and_message_are_one_commit(talk: Conversation) -> None:
     talk.write(PutAuth("session", "1000_1.0", b"old"))
-    broken = replace(read(), plaintext_hash=b"x" * 32, server_at="never")  # type: ignore[arg-type] # that is the test
+    broken = replace(read(), plaintext_hash=b"x" * 32, server_at="never")
     (error,) = talk.store.commit([talk.unit(PutAuth("session", "1000_1.0", b"new"), broken)])
     assert isinstance(error, Exception)
     assert talk.auth("1000_1.0", kind="session") == b"old"
@@ -230,7 +230,7 @@ def test_ratchet_and_message_are_one_commit(talk: Conversation) -> None:
 
 def test_poisoned_unit_keeps_its_neighbours_messages(talk: Conversation) -> None:
     others = [talk.another(name=str(n)).id for n in range(6)]
-    bad = replace(read(), source="nobody")  # type: ignore[arg-type] # that is the test
+    bad = replace(read(), source="nobody")
     batch = [Unit(one, 0, (read(one),)) for one in others]
     batch.insert(3, talk.unit(told("never"), bad))
     results = talk.store.commit(batch)

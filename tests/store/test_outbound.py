@@ -37,6 +37,7 @@ from whatisup.store import (
     Mode,
     Moment,
     NewAuth,
+    RecordReceipt,
     SealedMessage,
     SealMessages,
     SetStatus,
@@ -295,7 +296,8 @@ def test_receipt_counts_as_the_ack(talk: Conversation, kind: str) -> None:
 
 def test_receipt_of_several_messages_moves_each(talk: Conversation) -> None:
     sent = [talk.send(f"S{n}") for n in range(3)]
-    talk.write(AckMessage("unknown", NOW), receipt("unknown"), replace(receipt("S0"), wa_ids=("S0", "S2", "none")))
+    several = RecordReceipt(("S0", "S2", "none"), "delivered", NOW + 50)
+    talk.write(AckMessage("unknown", NOW), receipt("unknown"), several)
     assert [talk.status(message) for message in sent] == ["delivered", "sent", "delivered"]
 
 

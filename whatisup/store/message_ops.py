@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+from msgspec import field as struct_field
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+from whatisup.crypto import Secret
+
+
+class Identity(Struct, frozen=True):
     """Which message: the WhatsApp message id, its chat and its author, with every form of their names we know."""
 
     wa_id: str
@@ -27,8 +31,7 @@ class Identity:
     author_lid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IngestMessage:
+class IngestMessage(Secret, frozen=True):
     """A message was read: from somebody else (`source` "contact"), or typed on our own phone ("phone").
 
     The same identity with the same `plaintext_hash` (32 bytes) is a duplicate: nothing happens. An undecryptable row of
@@ -41,15 +44,15 @@ class IngestMessage:
 
     identity: Identity
     kind: str
-    body: Mapping[str, Any] | None = field(repr=False)
-    plaintext_hash: bytes = field(repr=False)
+    body: Mapping[str, Any] | None
+    plaintext_hash: bytes
     server_at: int
     received_at: int
     source: Literal["contact", "phone"] = "contact"
-    push_name: str | None = field(default=None, repr=False)
+    push_name: str | None = None
     is_backlog: bool = False
-    original: bytes | None = field(default=None, repr=False)
-    context: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    original: bytes | None = None
+    context: Mapping[str, Any] = struct_field(default_factory=dict)
     trace: str | None = None
 
 
@@ -76,11 +79,10 @@ class NoteUndecryptable:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RememberCiphertexts:
+class RememberCiphertexts(Secret, frozen=True):
     """These ciphertexts (hashes of 32 bytes) have been decrypted: never try them again until `expires_at`."""
 
-    hashes: tuple[bytes, ...] = field(repr=False)
+    hashes: tuple[bytes, ...]
     expires_at: int
 
 
@@ -95,23 +97,21 @@ class LearnPair:
     lid_user: str
 
 
-@dataclass(frozen=True, slots=True)
-class SealedMessage:
+class SealedMessage(Secret, frozen=True):
     """What goes out for one accepted message: `stanza` is the encoded node, the same bytes on every resend.
 
     `message` is the serialized Message that answers to retry receipts are made of; None keeps the one that is there.
     """
 
     message_id: str
-    stanza: bytes = field(repr=False)
-    message: bytes | None = field(default=None, repr=False)
+    stanza: bytes
+    message: bytes | None = None
     stanza_type: str = "text"
     edit: str | None = None
     unix_t: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SealMessages:
+class SealMessages(Struct, frozen=True):
     """These messages are encrypted; nothing of them may be sent before this is committed.
 
     A message that left the outbox meanwhile (expired, failed, wiped) is not sealed: `Committed.refused` names it, and
@@ -121,8 +121,7 @@ class SealMessages:
     items: tuple[SealedMessage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AckMessage:
+class AckMessage(Struct, frozen=True):
     """The server took a message of ours at `server_at` (unix ms): `message.sent`.
 
     With `resync_devices` (device JIDs) the server knows of devices that we did not encrypt for; the message stays in
@@ -156,8 +155,7 @@ class FailMessage:
 ReceiptKind: TypeAlias = Literal["sent", "delivered", "read", "played"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordReceipt:
+class RecordReceipt(Struct, frozen=True):
     """Somebody's device has our messages, or its user has seen them; also proves that the server took them.
 
     Unknown ids are ignored. `chat` None means any. `participant` is who says so (a JID), "" in a chat of two.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
+from whatisup.crypto import Secret
 from whatisup.store.records import Mode
 
 
@@ -98,8 +99,7 @@ class TargetMessage:
     original: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxItem:
+class OutboxItem(Secret, frozen=True):
     """A message that is not off our hands.
 
     `body` is None once it expired, which is never before it is sealed; `target` is what was resolved when it was
@@ -114,10 +114,10 @@ class OutboxItem:
     chat_phone: str | None
     chat_lid: str | None
     kind: str
-    body: dict[str, Any] | None = field(repr=False)
-    target: dict[str, Any] | None = field(repr=False)
+    body: dict[str, Any] | None
+    target: dict[str, Any] | None
     stage: Stage
-    stanza: bytes | None = field(repr=False)
+    stanza: bytes | None
     resync_devices: tuple[str, ...] | None
     request_id: str | None
     created_at: int

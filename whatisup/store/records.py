@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from whatisup.crypto import Secret
 from whatisup.lifecycle import Reason, State
 
 
@@ -167,8 +168,7 @@ class KeyRefusal(StrEnum):
     """Past its expiry, or revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Secret, frozen=True):
     """One line of the event log.
 
     `position` orders the whole store in commit order, `seq` one instance without gaps; `id` is a name and orders
@@ -183,11 +183,14 @@ class Event:
     seq: int | None
     type: str
     occurred_at: int
-    data: dict[str, Any] | None = field(repr=False)
+    data: dict[str, Any] | None
     expires_at: int | None
     message_id: str | None = None
     trace: str | None = None
     """The W3C traceparent of what caused it, where traces are kept."""
+
+    def __repr__(self) -> str:
+        return f"Event(position={self.position}, id={self.id!r}, type={self.type!r})"
 
 
 @dataclass(frozen=True, slots=True)

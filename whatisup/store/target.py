@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from whatisup.errors import StoreError
@@ -45,8 +46,7 @@ _SET_SEQ = Prepared(update(instances).where(instances.c.id == bindparam("instanc
 _ADD_EVENTS = Prepared(insert(events))
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """An event that is due. `because` is the operation that caused it, None outside of units.
 
     `message_id` is given where `data` holds a body: it stays in that message's row, and out of the event's.

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
+from msgspec import Struct
+
+from whatisup.crypto import Secret
 from whatisup.lifecycle import Reason, State
 from whatisup.store.message_ops import (
     AckMessage,
@@ -53,17 +56,15 @@ class NewAuth:
     """Make a fresh data key for the instance (the first step of pairing); whatever was there before is wiped."""
 
 
-@dataclass(frozen=True, slots=True)
-class PutAuth:
+class PutAuth(Secret, frozen=True):
     """Store one piece of auth state under (`kind`, `key`), replacing what stood there."""
 
     kind: str
     key: str
-    value: bytes = field(repr=False)
+    value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteAuth:
+class DeleteAuth(Struct, frozen=True):
     """Forget one piece of auth state; a missing one is no error."""
 
     kind: str
@@ -201,8 +202,7 @@ _WEIGHTS: Mapping[type, Callable[[Any], int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """Changes of one instance made under one incarnation; an older incarnation is refused with `Fenced`."""
 
     instance_id: str
@@ -215,8 +215,7 @@ class Unit:
         return sum(_ROW_OVERHEAD + (_WEIGHTS[type(op)](op) if type(op) in _WEIGHTS else 0) for op in self.ops)
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """A unit is durable; `events` are the ones it appended, in order, with their positions.
 
     `refused` are the messages (ids) that `SealMessages` did not find in the outbox any more: they must not be sent.
@@ -226,8 +225,7 @@ class Committed:
     refused: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A function of the open transaction, `fn(tx, *args)`, run in a savepoint of its own within a batch.
 
     What it raises undoes only itself and goes back to whoever asked. `lane` is who it is queued fairly with. What is

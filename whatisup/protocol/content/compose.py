@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from whatisup.crypto import Entropy
+from msgspec import field as struct_field
+
+from whatisup.crypto import Entropy, Secret
 from whatisup.errors import LocalProtocolError
 from whatisup.jid import GROUP_SERVER, PN_SERVER, STATUS_BROADCAST, Jid
 from whatisup.protocol.content.bodies import (
@@ -73,8 +75,7 @@ class Target:
     message: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(Secret, frozen=True):
     """A serialized `Message` without padding, and what its stanza must tell.
 
     `stanza_type` is the stanza's `type`, `edit` its `edit`; `mediatype` and `hide` (`decrypt-fail="hide"`) belong to
@@ -82,23 +83,22 @@ class Composed:
     `message` (32 bytes), or `None` where none is due; where there is one, a reporting token is sent.
     """
 
-    message: bytes = field(repr=False)
+    message: bytes
     stanza_type: StanzaType = "text"
     edit: str | None = None
     mediatype: str | None = None
     hide: bool = False
-    meta: dict[str, str] = field(default_factory=dict)
-    secret: bytes | None = field(default=None, repr=False)
+    meta: dict[str, str] = struct_field(default_factory=dict)
+    secret: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Saying:
+class _Saying(Secret, frozen=True):
     """Where, by whom and when a body is said."""
 
     chat: Jid
     own: Jid
     target: Target | None
-    secret: bytes = field(repr=False)
+    secret: bytes
     unix_ms: int
 
     def finish(self, message: Message, **stanza: Any) -> Composed:

@@ -9,10 +9,9 @@ Source: WhatsApp Web, as whatsmeow does it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from whatisup.crypto import Entropy
+from whatisup.crypto import Entropy, Secret
 from whatisup.e2ee import Encrypted
 from whatisup.jid import HOSTED_LID_SERVER, HOSTED_SERVER, Jid
 from whatisup.protocol.content.compose import Composed, wrap_device_sent
@@ -54,8 +53,7 @@ __all__ = [
 _HOSTED: Final = frozenset({HOSTED_SERVER, HOSTED_LID_SERVER})
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Draft:
+class Draft(Secret, frozen=True):
     """A message to seal: its id, the chat (by LID where known), the chat's phone number, and what it says."""
 
     wa_id: str
@@ -65,8 +63,7 @@ class Draft:
     unix_ms: int
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Sealed:
+class Sealed(Secret, frozen=True):
     """A sealed message: `stanza` is the encoded node, the very bytes to send and to send again.
 
     `phash` is what the server's ack is compared with; `devices` can read it; `skipped` says of the others why not;

@@ -6,10 +6,11 @@ itself adds is kept beside it. Nothing is left to a constraint: the unique ident
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from msgspec import json
+from msgspec.structs import replace
 from sqlalchemy import and_, bindparam, insert, select, update
 
 from whatisup.jid import LID_SERVER
