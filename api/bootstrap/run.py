@@ -37,6 +37,7 @@ from whatisup.settings import Settings
 from whatisup.store import Database, DatabaseLock, Store, database_lock, holding, idempotency, keys, load_secrets
 from whatisup.store.location import locate
 from whatisup.store.migrations import HEAD
+from whatisup.store.upgrade import upgrade_apart
 
 log = structlog.get_logger(__name__)
 
@@ -132,9 +133,10 @@ def _open_store(settings: Settings) -> Store:
     )
     for notice in secrets.notices:
         log.warning("secrets.notice", notice=notice)
+    before = upgrade_apart(settings.database_url, secrets)
     store = Store.open(settings.database_url, secrets)
-    if store.upgraded_from is not None:
-        log.info("store.upgraded", before=store.upgraded_from, after=HEAD)
+    if before is not None:
+        log.info("store.upgraded", before=before, after=HEAD)
     return store
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Final, cast
 
 import click
 
@@ -30,6 +32,9 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 
 WRONG_SETTING: Final = 2
 
+UNWANTED: Final = ("anyio", "rich")
+"""What libraries import only because it is installed (by developers' tools): megabytes that nothing here uses."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for, so that `--help` is quick."""
@@ -43,13 +48,26 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        with _as_if_not_installed(UNWANTED):
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@contextmanager
+def _as_if_not_installed(names: Iterable[str]) -> Iterator[None]:
+    """Let imports of these packages fail for a while, but for those that somebody has imported already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden, cast("ModuleType", None)))  # Python's own way to say so
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -26,10 +26,9 @@ def bring_up(backend: Backend, vault: Vault) -> str | None:
         SchemaTooNew: a newer release has upgraded it.
         StoreUnavailable: the database cannot be reached.
     """
-    with backend.peek() as connection:
-        is_ready = connection is not None and _is_ready(connection, vault)
+    has_come_up = is_ready(backend, vault)
     backend.prepare()
-    if not is_ready:
+    if not has_come_up:
         with backend.patiently(), translating(backend), backend.writer.connect() as connection, connection.begin():
             backend.lock_schema(connection)
             # Another process may have been faster while we waited.
@@ -39,6 +38,16 @@ def bring_up(backend: Backend, vault: Vault) -> str | None:
                 _seal_new_store(connection, vault)
                 return before
     return None
+
+
+def is_ready(backend: Backend, vault: Vault) -> bool:
+    """Whether the store is there, ours and of this release; nothing is changed.
+
+    Raises:
+        SecretsError, SchemaTooNew, StoreError, StoreUnavailable: as `bring_up`.
+    """
+    with backend.peek() as connection:
+        return connection is not None and _is_ready(connection, vault)
 
 
 def _is_ready(connection: Connection, vault: Vault) -> bool:
@@ -83,7 +92,10 @@ def check_seals(connection: Connection, vault: Vault) -> bool:
 
 
 def _upgrade(connection: Connection) -> None:
-    """Run the missing upgrades in the open transaction; alembic is loaded only here, to spare every other start it."""
+    """Run the missing upgrades in the open transaction; alembic is loaded only here, to spare every other start it.
+
+    What it loads stays for as long as the process: who stays long lets `whatisup.store.upgrade` do it.
+    """
     from alembic import command
     from alembic.config import Config
 

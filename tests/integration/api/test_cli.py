@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -235,3 +236,21 @@ def test_command_has_help(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert out.startswith(f"Usage: whatisup {command}")
+
+
+IMPORTED = """
+import sys
+from api.cli import main
+sys.argv = ["whatisup", "serve", "--help"]
+try:
+    main()
+finally:
+    print(sorted({"alembic", "anyio", "psycopg", "pygments", "rich", "structlog"} & set(sys.modules)))
+    import rich
+"""
+
+
+def test_gateway_imports_nothing_because_it_happens_to_be_installed() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "['structlog']"
