@@ -91,6 +91,9 @@ class IssuedApiKey(ApiKeyBody, frozen=True):
     def __repr__(self) -> str:
         return f"IssuedApiKey({self.id})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
+
 
 def without_secret(issued: IssuedApiKey) -> IssuedApiKey:
     """What a retry gets."""

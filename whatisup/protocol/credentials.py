@@ -6,7 +6,7 @@ Rule: no representation shows a key or a signature, and what `encode` wrote, `de
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -208,6 +208,9 @@ class _CredentialsRecord(msgspec.Struct, array_like=True, frozen=True):
     def __repr__(self) -> str:
         return "_CredentialsRecord(...)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
+
 
 class _AccountRecord(msgspec.Struct, array_like=True, frozen=True):
     format: int
@@ -221,6 +224,9 @@ class _AccountRecord(msgspec.Struct, array_like=True, frozen=True):
 
     def __repr__(self) -> str:
         return "_AccountRecord(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
 
 
 _R = TypeVar("_R", _CredentialsRecord, _AccountRecord)

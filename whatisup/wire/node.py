@@ -6,7 +6,7 @@ Rule: a JID is a `Jid` in the tree, never text that looks like one; and no repre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
 
@@ -82,6 +82,9 @@ class Node(Struct, frozen=True):  # as a frozen dataclass it would take six time
         else:
             inner = f"{len(content)} {'characters' if isinstance(content, str) else 'bytes'}"
         return f"<{self.tag}{attrs}>{inner}</{self.tag}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
 
 
 class AttrReader:

@@ -45,6 +45,9 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
+
 
 class TextBody(_Body, frozen=True, tag="text"):
     """Text of up to 65,536 bytes, perhaps as a reply, perhaps with people mentioned.
@@ -109,6 +112,9 @@ class ContactCard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
     def __repr__(self) -> str:
         return "ContactCard()"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
 
 
 class ContactBody(_Body, frozen=True, tag="contact"):
