@@ -7,8 +7,9 @@ from structlog.contextvars import bind_contextvars
 
 from actors.instance.actor import InstanceActor
 from actors.instance.commands import COMMANDS
+from actors.instance.gate import ConnectGate
 from actors.instance.reactions import REACTIONS
-from actors.instance.services import ConnectGate, Counts, Endpoint, Limits, Services
+from actors.instance.services import Counts, Endpoint, Limits, Services
 from actors.supervisor import Slot
 from whatisup.errors import UnknownInstance
 from whatisup.lifecycle import Trigger

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import trio
 
-from actors.instance.services import ConnectGate, Endpoint, Passage
+from actors.instance.gate import ConnectGate, Passage
+from actors.instance.services import Endpoint
 from actors.mailbox import Mailbox, Notice
 from actors.transport import Transport, open_transport
 from whatisup.errors import TransportError

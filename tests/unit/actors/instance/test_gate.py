@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from actors.instance.services import LOGIN_S, ConnectGate
+from actors.instance.gate import LOGIN_S, ConnectGate
 
 
 async def test_gate_lets_one_second_pass_at_once_and_then_keeps_its_pace(autojump_clock: MockClock) -> None:
