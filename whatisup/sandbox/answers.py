@@ -179,7 +179,7 @@ def _privacy_set(hub: Hub, client: Client, companion: Companion, request: Node) 
     own = hub.state.account(companion.number)
     if request.child("tokens") is None or own is None:
         return build_result(request)
-    with hub.state.writing():
+    with hub.state.unit():
         for jid, t in parse_token_issue(request):
             holder = account_of(hub.state, jid, own)
             if holder is not None:

@@ -342,7 +342,7 @@ class Hub:
         delivered = self.record(*companion.key).delivered
         gone = {stanza.position: stanza for stanza in delivered if self.waiting.at(stanza.position) is None}
         delivered.clear()
-        with self.state.writing():
+        with self.state.unit():
             for stanza in gone.values():
                 node = decode_node(stanza.stanza)
                 self.waiting.add(companion.row, node, stanza.clearing, unix=self.unix, encoded=stanza.stanza)
@@ -359,7 +359,7 @@ class Hub:
     def unlink(self, companion: Companion) -> None:
         """Forget a device, tell it if it is there, and tell the account's other devices and its contacts."""
         client = self.online(*companion.key)
-        with self.state.writing():
+        with self.state.unit():
             self.state.unlink(companion.row)
             self.waiting.forget_device(companion.row)
             self.announce_devices(companion.number)
@@ -370,7 +370,7 @@ class Hub:
 
     def announce_link(self, companion: Companion) -> None:
         """Tell the account's other devices, and its contacts, that there is a new one."""
-        with self.state.writing():
+        with self.state.unit():
             self.announce_devices(companion.number, but=companion)
             self._tell_contacts(companion, "add")
 

@@ -51,11 +51,16 @@ class Ledger:
         state.on_rollback(self._written.clear)
         self._blocking: dict[str, frozenset[str]] = {}
         state.on_rollback(self._blocking.clear)
+        self._fresh: dict[tuple[str, int, str], Sent] = {}  # what is not in the file yet
+        state.before_commit(self._write)
 
     # ids
 
     def sent(self, number: str, device: int, message_id: str) -> Sent | None:
         """Return what is remembered of a device's message of that id."""
+        fresh = self._fresh.get((number, device, message_id))
+        if fresh is not None:
+            return fresh
         found = self._db.execute(
             "SELECT t, reached FROM sent WHERE number = ? AND device = ? AND id = ?", (number, device, message_id)
         ).fetchone()
@@ -63,15 +68,35 @@ class Ledger:
 
     def remember(self, number: str, device: int, message_id: str, sent: Sent) -> None:
         """Remember a message, in the place of what was remembered under its id."""
-        with self._state.writing() as cursor:
-            cursor.execute(
-                "INSERT INTO sent (number, device, id, t, reached) VALUES (?,?,?,?,?)"
-                " ON CONFLICT (number, device, id) DO UPDATE SET reached = excluded.reached",
-                (number, device, message_id, sent.t, msgspec.msgpack.encode(sent.reached)),
-            )
+        key, fresh = (number, device, message_id), self._fresh
+        before = fresh.get(key)
+        if before is None:
+            self._state.undo_by(lambda: fresh.pop(key, None))
+        else:
+            self._state.undo_by(lambda: fresh.update({key: before}))
+            sent = Sent(before.t, sent.reached)
+        fresh[key] = sent
+
+    def _flush(self) -> None:
+        if self._fresh:
+            with self._state.writing():
+                self._write()
+
+    def _write(self) -> None:
+        if not self._fresh:
+            return
+        self._db.executemany(
+            "INSERT INTO sent (number, device, id, t, reached) VALUES (?,?,?,?,?)"
+            " ON CONFLICT (number, device, id) DO UPDATE SET reached = excluded.reached",
+            [(*key, sent.t, msgspec.msgpack.encode(sent.reached)) for key, sent in self._fresh.items()],
+        )
+        fresh = dict(self._fresh)
+        self._fresh.clear()
+        self._state.undo_by(lambda: self._fresh.update(fresh))
 
     def expire(self, unix: int) -> None:
         """Forget ids that are older than 14 days, or too many."""
+        self._flush()
         with self._state.writing() as cursor:
             (newest,) = cursor.execute("SELECT max(position) FROM sent").fetchone()
             if newest is None:

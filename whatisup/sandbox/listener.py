@@ -91,10 +91,7 @@ class Listener:
             return
         # No extensions: permessage-deflate is declined, as the protocol allows.
         await stream.send_all(handshake.send(AcceptConnection()))
-        connection = handshake.connection
-        if connection is None:
-            raise AssertionError("an accepted upgrade has a connection")
-        await Socket(stream, connection, self._server, self._pulse).serve(peer.trailing())
+        await Socket(stream, self._server, self._pulse).serve(peer.trailing())
 
 
 def _is_upgrade(request: h11.Request) -> bool:

@@ -33,7 +33,7 @@ class Router:
 
         Return the server's answer to the sender, None where nothing is owed. Never raises for what a client sent.
         """
-        with self._hub.state.writing():
+        with self._hub.state.unit():
             try:
                 return self._routed(sender, node)
             except RemoteProtocolError:

@@ -1,73 +1,28 @@
-"""What the sandbox remembers: authority, accounts, companions, one-time prekeys. One SQLite file, and its transactions.
+"""What the sandbox remembers: authority, accounts, companions, one-time prekeys. One SQLite file.
 
-Rule: a change is on disk before anybody is told of it, so that a killed sandbox comes back as its clients left it.
-Changes are units within one open transaction; whatever is about to write to a socket calls `settle` before, and so does
-the event loop now and then before it waits (`run.py`): what came in together is committed together.
+Rule: nothing here is told to anybody before `settle` has put it on disk (`units.py`; the tables are in `database.py`).
 
-`synchronous=NORMAL` with a write-ahead log survives the death of the process (not of the machine), which is what a
-sandbox promises. Without a file the same tables live in SQLite's private temporary database, which spills to disk.
 The queues and the ledger of messages are tables of the same file (`waiting.py`, `ledger.py`).
 Calls run on the event loop: each takes microseconds, an upload of 812 prekeys about two milliseconds.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from whatisup.crypto import KeyPair
 from whatisup.errors import StoreUnavailable
 from whatisup.protocol.prekeys import PublicIdentity, PublicSignedPrekey
 from whatisup.sandbox.accounts import Account, Companion, next_device
+from whatisup.sandbox.database import connect
+from whatisup.sandbox.units import Units
 
 MAX_PREKEYS: Final = 20_000
 """How many one-time prekeys of one device are remembered, used ones included: none is ever given out twice."""
 
 _MAX_CACHED: Final = 20_000  # accounts, or lists of companions, that are kept in memory
-_VERSION: Final = 2
-_SCHEMA: Final = """
-CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE accounts (
-    number TEXT PRIMARY KEY, lid TEXT NOT NULL UNIQUE, name TEXT, identity BLOB NOT NULL, raw_id INTEGER NOT NULL,
-    registration_id INTEGER NOT NULL, next_key_index INTEGER NOT NULL DEFAULT 1,
-    next_prekey_id INTEGER NOT NULL DEFAULT 1, created_at INTEGER NOT NULL, tenant TEXT
-) WITHOUT ROWID;
-CREATE TABLE devices (
-    row INTEGER PRIMARY KEY, number TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE, device INTEGER NOT NULL,
-    key_index INTEGER NOT NULL, noise BLOB NOT NULL, identity BLOB NOT NULL, registration_id INTEGER NOT NULL,
-    skey_id INTEGER NOT NULL, skey BLOB NOT NULL, skey_signature BLOB NOT NULL, signed_identity BLOB NOT NULL,
-    routing_info BLOB NOT NULL UNIQUE, linked_at INTEGER NOT NULL, UNIQUE (number, device)
-);
-CREATE TABLE prekeys (
-    device INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE, key_id INTEGER NOT NULL, public BLOB NOT NULL,
-    is_taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (device, key_id)
-) WITHOUT ROWID;
-"""
-
-_MESSAGES: Final = """
-CREATE TABLE queue (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, device INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE,
-    kind TEXT NOT NULL, id TEXT NOT NULL, peer TEXT NOT NULL, participant TEXT NOT NULL, type TEXT NOT NULL,
-    clearing TEXT NOT NULL, queued_at INTEGER NOT NULL, stanza BLOB NOT NULL
-);
-CREATE INDEX queue_of_device ON queue (device, position);
-CREATE INDEX queue_of_id ON queue (device, kind, id);
-CREATE TABLE sent (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, number TEXT NOT NULL, device INTEGER NOT NULL, id TEXT NOT NULL,
-    t INTEGER NOT NULL, reached BLOB NOT NULL, UNIQUE (number, device, id)
-);
-CREATE TABLE written (number TEXT NOT NULL, peer TEXT NOT NULL, PRIMARY KEY (number, peer)) WITHOUT ROWID;
-CREATE TABLE tokens (
-    issuer TEXT NOT NULL, holder TEXT NOT NULL, token BLOB NOT NULL, t INTEGER NOT NULL, PRIMARY KEY (issuer, holder)
-) WITHOUT ROWID;
-CREATE TABLE blocks (number TEXT NOT NULL, blocked TEXT NOT NULL, PRIMARY KEY (number, blocked)) WITHOUT ROWID;
-"""
-_FROM_1: Final = f"ALTER TABLE accounts ADD COLUMN tenant TEXT; DROP TABLE queue; {_MESSAGES}"
-
 _COMPANION_COLUMNS: Final = (
     "d.row, d.number, a.lid, d.device, d.key_index, d.noise, d.signed_identity, d.routing_info, d.linked_at,"
     " d.registration_id, d.identity, d.skey_id, d.skey, d.skey_signature"
@@ -75,34 +30,12 @@ _COMPANION_COLUMNS: Final = (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class Unit:
-    """What `State.writing` gives: a context whose value is a cursor."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def __enter__(self) -> sqlite3.Cursor:
-        return self._state.begin()
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        self._state.end(is_whole=kind is None)
-
-
-class State:
+class State(Units):
     """The tables, behind functions in the sandbox's words. Not for two threads."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        self._unit = Unit(self)
-        self._depth = 0
-        self._is_first = True  # whether the unit is the first since the last `settle`
-        self._is_lost = False
-        self._after: list[Callable[[], None]] = []
-        self._undone: list[Callable[[], object]] = []
-        self._late: list[Callable[[], None]] = []
-        self._caches: list[Callable[[], None]] = [self.forget_cached]
+        super().__init__(connection)
+        self.on_rollback(self.forget_cached)
         # The file is ours alone, so what was read stays true until we write it.
         self._by_number: dict[str, Account | None] = {}
         self._by_lid: dict[str, Account | None] = {}
@@ -116,105 +49,9 @@ class State:
             StoreUnavailable: the file cannot be opened, is another's, or belongs to another version.
         """
         try:
-            return cls(_connect(path))
+            return cls(connect(path))
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"cannot open the sandbox's state file: {error}") from error
-
-    def close(self) -> None:
-        """Close the file, with all that is whole in it."""
-        with suppress(sqlite3.ProgrammingError):  # it is closed already
-            if self._db.in_transaction and not self._is_lost:
-                self._commit()
-        self._db.close()
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The database itself, for the tables that other rooms of the sandbox keep in it."""
-        return self._db
-
-    def writing(self) -> Unit:
-        """One unit of changes: all of it is kept or none. Inside another one it is a part of that.
-
-        A unit that is whole is on disk after `settle`, which whoever tells of it calls before.
-        """
-        return self._unit
-
-    def begin(self) -> sqlite3.Cursor:
-        """Begin a unit, or a part of one."""
-        cursor = self._db.cursor()
-        if not self._depth:
-            self._is_first = not self._db.in_transaction
-            cursor.execute("BEGIN IMMEDIATE" if self._is_first else "SAVEPOINT unit")
-        self._depth += 1
-        return cursor
-
-    def end(self, *, is_whole: bool) -> None:
-        """End what was begun; a unit that is not whole is taken back, and what was remembered of it forgotten."""
-        self._depth -= 1
-        if self._depth:
-            return
-        after, self._after = self._after, []
-        if not is_whole:
-            self._take_back()
-            return
-        self._undone.clear()
-        if not self._is_first:
-            self._db.execute("RELEASE unit")
-        for call in after:
-            call()
-
-    def _take_back(self) -> None:
-        if not self._db.in_transaction:
-            # SQLite gave it up by itself, as it does on a full disk; with it went all units since the last `settle`.
-            self._is_lost = not self._is_first
-        elif self._is_first:
-            self._db.execute("ROLLBACK")
-        else:
-            self._db.execute("ROLLBACK TO unit")
-            self._db.execute("RELEASE unit")
-        while self._undone:
-            self._undone.pop()()
-        for forget in self._caches:
-            forget()
-
-    def settle(self) -> None:
-        """Put every unit that is whole on disk: one commit for all that came in at about the same time.
-
-        Raises:
-            StoreUnavailable: it cannot be written. What the sandbox said since then is void: it is of no use any more.
-        """
-        if self._db.in_transaction and not self._depth:
-            try:
-                self._commit()
-            except sqlite3.Error:
-                self._is_lost = True
-        if self._is_lost:
-            raise StoreUnavailable("the sandbox's state file cannot be written")
-
-    def _commit(self) -> None:
-        for write in self._late:
-            write()
-        self._db.execute("COMMIT")
-
-    def before_commit(self, write: Callable[[], None]) -> None:
-        """Call that before each commit: it writes what has only been remembered until then."""
-        self._late.append(write)
-
-    def undo_by(self, call: Callable[[], object]) -> None:
-        """Call that if the unit is taken back: it takes a change in memory back. The last change is the first to go."""
-        if self._depth:
-            self._undone.append(call)
-
-    def on_commit(self, call: Callable[[], None]) -> None:
-        """Call that once what is being written is whole; at once where nothing is. Not for what is taken back."""
-        if self._depth:
-            self._after.append(call)
-        else:
-            call()
-
-    def on_rollback(self, forget: Callable[[], None]) -> None:
-        """Call that whenever something written is taken back: what was remembered of it is wrong."""
-        self._caches.append(forget)
 
     def forget_cached(self) -> None:
         """Read accounts and devices anew: someone else wrote their rows."""
@@ -465,41 +302,3 @@ def _companion(row: _Row) -> Companion:
         routing_info=routing_info,
         linked_at=linked_at,
     )
-
-
-def _connect(path: str | None) -> sqlite3.Connection:
-    if path is not None:
-        # Invariant: the file holds private keys, so nobody else may read it, not even between create and chmod.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path or "", isolation_level=None, timeout=0.5, check_same_thread=False)
-    try:
-        # Exclusive: a second sandbox on the same file is refused instead of giving keys out twice.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if path is None:
-            connection.execute("PRAGMA journal_mode = MEMORY")
-            connection.execute("PRAGMA synchronous = OFF")
-        else:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; each checkpoint waits for the disk
-            connection.execute("PRAGMA temp_store = MEMORY")  # what a unit can be taken back with
-        _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == _VERSION:
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-        return
-    if version == 1:
-        connection.executescript(f"BEGIN EXCLUSIVE; {_FROM_1} PRAGMA user_version = {_VERSION}; COMMIT;")
-        return
-    if version:
-        raise sqlite3.DatabaseError(f"it was written by version {version}, this is version {_VERSION}")
-    connection.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} {_MESSAGES} PRAGMA user_version = {_VERSION}; COMMIT;")

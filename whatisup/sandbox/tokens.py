@@ -20,7 +20,7 @@ TOKEN_LENGTH: Final = 32
 
 def issue_token(hub: Hub, issuer: Account, holder: Account, token: bytes, t: int) -> None:
     """Keep the token (`TOKEN_LENGTH` bytes, of unix seconds `t`), and hand it to the holder's devices."""
-    with hub.state.writing():
+    with hub.state.unit():
         hub.ledger.issue_token(issuer.number, holder.number, token, t)
         notification = build_tokens_notification(
             hub.next_id(), issuer.pn_jid, issuer.lid_jid, holder.lid_jid, [Token(token, t)], unix_t=hub.unix

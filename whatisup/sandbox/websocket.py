@@ -14,10 +14,18 @@ from collections.abc import Callable
 from typing import Final
 
 import trio
-from wsproto.connection import Connection
-from wsproto.events import BytesMessage, CloseConnection, Ping
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from whatisup.sandbox.framing import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    BrokenFrames,
+    ClientFrames,
+    TooLarge,
+    encode,
+    encode_close,
+)
 from whatisup.sandbox.hub import Client, Clock, Ending, Stage
 from whatisup.sandbox.people.bursts import GRID_S
 from whatisup.sandbox.server import Server
@@ -34,6 +42,7 @@ MAX_PONGS: Final = 256 * 1024
 
 _READ: Final = 64 * 1024
 _WRITE_S: Final = 60.0  # a client that takes nothing for this long is dropped
+_NORMAL: Final = 1000
 _TOO_BIG: Final = 1009
 
 
@@ -64,15 +73,16 @@ class Pulse:
 class Socket:
     """Serves one websocket until it ends."""
 
-    def __init__(self, stream: trio.abc.Stream, ws: Connection, server: Server, pulse: Pulse) -> None:
+    def __init__(self, stream: trio.abc.Stream, server: Server, pulse: Pulse) -> None:
         self._pulse = pulse
         self._stream = stream
-        self._ws = ws
+        self._frames = ClientFrames(MAX_MESSAGE)
+        self._is_deaf = False  # whether nothing more is read: the client sent more than it may
+        self._is_closed = False  # whether a close has been written: nothing may follow it
         self._server = server
         self._bell = trio.Event()
         self._scope = trio.CancelScope()
         self._control = b""
-        self._message = 0
         self._client = server.connect(self._wake)
 
     async def serve(self, early: bytes) -> None:
@@ -126,34 +136,43 @@ class Socket:
                 return
 
     def _received(self, data: bytes) -> bool:
+        """Take bytes of the client; False ends the connection."""
+        if self._is_deaf:
+            return True
+        frames, client = self._frames, self._client
+        frames.receive_data(data)
         try:
-            self._ws.receive_data(data)
-            for event in self._ws.events():
-                if isinstance(event, BytesMessage):
-                    self._message_part(event)
-                elif isinstance(event, Ping):
-                    self._control += self._ws.send(event.response())
-                    self._bell.set()
-                    if len(self._control) > MAX_PONGS:
-                        self._server.hub.reset(self._client)
-                        return False
-                elif isinstance(event, CloseConnection):
-                    self._end(event.response())
-        except (RemoteProtocolError, LocalProtocolError):
+            while (frame := frames.next()) is not None:
+                opcode, payload = frame
+                if opcode == BINARY:
+                    if client.ending is None:
+                        self._server.receive(client, payload)
+                elif opcode == PING and not self._answered(payload):
+                    return False
+                elif opcode == CLOSE:
+                    self._end(payload[:2])
+        except TooLarge:
+            self._is_deaf = True
+            self._end(_TOO_BIG.to_bytes(2, "big"))
+        except BrokenFrames:
             return False
         return True
 
-    def _message_part(self, part: BytesMessage) -> None:
-        self._message += len(part.data)
-        if self._message > MAX_MESSAGE:
-            self._end(CloseConnection(_TOO_BIG))
-        elif self._client.ending is None:
-            self._server.receive(self._client, bytes(part.data))
-        if part.message_finished:
-            self._message = 0
+    def _answered(self, ping: bytes) -> bool:
+        if self._is_closed:
+            return True
+        self._control += encode(PONG, ping)
+        self._bell.set()
+        if len(self._control) > MAX_PONGS:
+            self._server.hub.reset(self._client)
+            return False
+        return True
 
-    def _end(self, close: CloseConnection) -> None:
-        self._control += self._ws.send(close)
+    def _end(self, code: bytes) -> None:
+        """Answer a close, or close; `code` is two bytes, or none."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._control += encode(CLOSE, code)
         self._client.ending = self._client.ending or Ending.CLOSE
         self._bell.set()
 
@@ -164,10 +183,10 @@ class Socket:
             data, self._control = self._control, b""
             client.is_pressing = False
             if pending := client.session.data_to_send():
-                try:
-                    data += self._ws.send(BytesMessage(pending))
-                except LocalProtocolError:
+                if self._is_closed and not data:
                     return  # the peer has closed the websocket
+                if not self._is_closed:
+                    data += encode(BINARY, pending)
             if data:
                 self._server.hub.state.settle()
                 await self._delay(client)
@@ -189,12 +208,11 @@ class Socket:
 
     async def _close(self) -> None:
         await trio.sleep(LINGER_S)
-        try:
-            close = self._ws.send(CloseConnection(1000))
-        except LocalProtocolError:
-            return  # the peer has closed it meanwhile
+        if self._is_closed:
+            return
+        self._is_closed = True
         with trio.move_on_after(LINGER_S):
-            await self._stream.send_all(close)
+            await self._stream.send_all(encode_close(_NORMAL))
 
 
 def reset(stream: trio.abc.Stream) -> None:

@@ -88,7 +88,7 @@ class Bursts:
         if now + _NEARLY_S >= self._looks_at:
             due = [burst_id for burst_id, due_at in self._due.items() if due_at <= now + _NEARLY_S]
             if due:
-                with self._state.writing():
+                with self._state.unit():
                     for burst_id in due:
                         self._advance(burst_id, now)
             if not self._due:

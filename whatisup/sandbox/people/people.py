@@ -28,9 +28,10 @@ from whatisup.sandbox.accounts import Account, Companion
 from whatisup.sandbox.hub import Hub
 from whatisup.sandbox.people import mishaps, peer, posts, reading, renewal, writing
 from whatisup.sandbox.people.bursts import Bursts, text_body
+from whatisup.sandbox.people.keys import Keys, Shelf
 from whatisup.sandbox.people.logs import Logs
 from whatisup.sandbox.people.ratchets import Ratchets
-from whatisup.sandbox.people.tables import Desk, Keys, KnownKeys, PhoneSettings, Work, create_tables
+from whatisup.sandbox.people.tables import Desk, PhoneSettings, Work, create_tables, decoded
 from whatisup.sandbox.people.tasks import (
     GreetTask,
     PostTask,
@@ -39,13 +40,11 @@ from whatisup.sandbox.people.tasks import (
     SendTask,
     Task,
     TypingTask,
-    decode_task,
-    encode_task,
 )
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.refusal import Refused
 from whatisup.sandbox.router import Router
-from whatisup.wire import Node, decode_node, encode_node
+from whatisup.wire import Node
 
 SLICE_S: Final = 0.005
 """How long phones act before sockets have their turn again."""
@@ -70,8 +69,7 @@ class People:
         self._hub = hub
         self._router = router
         self._entropy = hub.seed.stream("people", hub.run)
-        self._known_keys: KnownKeys = {}
-        hub.state.on_rollback(self._known_keys.clear)
+        self._shelf = Shelf(hub.state)
         self._desk = Desk(hub.state)
         self._logs = Logs(hub.state)
         self._bursts = Bursts(hub.state, self._desk, self._write_text)
@@ -85,14 +83,14 @@ class People:
         if node.tag in ("chatstate", "presence"):
             self._show(number, node)
             return
-        self._desk.add(number, encode_node(node), is_stanza=True)
+        self._desk.add(number, node)
         self._ring()
 
     def arrived(self, companion: Companion) -> None:
         """Greet a companion that is there for the first time."""
-        keys, name = Keys(self._hub.state.connection, companion.number, self._known_keys), str(companion.key_index)
+        keys, name = Keys(self._shelf, companion.number), str(companion.key_index)
         if keys.get(_GREETED, name) is None:
-            with self._hub.state.writing():
+            with self._hub.state.unit():
                 keys.put(_GREETED, name, b"\x01")
                 self._add(companion.number, GreetTask(companion.device))
 
@@ -137,7 +135,7 @@ class People:
         until = self._hub.clock.monotonic() + slice_s
         done = 0
         try:
-            with self._hub.state.writing():
+            with self._hub.state.unit():
                 for work in due:
                     self._do(work)
                     done += 1
@@ -152,14 +150,14 @@ class People:
 
     def _do_alone(self, work: Work) -> None:
         try:
-            with self._hub.state.writing():
+            with self._hub.state.unit():
                 self._do(work)
         except Exception as error:
             if not isinstance(error, (RemoteProtocolError, E2eeError)):
                 log.exception("a phone could not do what it had to", number=work.number)
             else:
                 log.warning("a phone was sent what it cannot read", number=work.number, error=str(error))
-            with self._hub.state.writing():
+            with self._hub.state.unit():
                 self._desk.done(work)
 
     def _do(self, work: Work) -> None:
@@ -168,17 +166,17 @@ class People:
         if account is None:
             return
         turn = self._turn(account)
-        if not work.is_stanza:
-            task = decode_task(work.item)
-            _TASKS[type(task)](turn, task)
+        item = decoded(work)
+        if not isinstance(item, Node):
+            _TASKS[type(item)](turn, item)
             return
-        node = decode_node(work.item)
+        node = item
         if node.tag == "message" and mishaps.strikes(turn, mishaps.IDENTITY_CHANGE):
             turn = self._turn(renewal.renew(turn))
         reading.take(turn, node)
 
     def _turn(self, account: Account) -> Turn:
-        keys = Keys(self._hub.state.connection, account.number, self._known_keys)
+        keys = Keys(self._shelf, account.number)
         return Turn(
             self._hub,
             self._router,
@@ -195,7 +193,7 @@ class People:
     def send(self, number: str, to: str, body: dict[str, Any], message_id: str | None = None) -> str:
         """Let a phone send something; return the message's id. Raises `Refused`."""
         self._peer(number, to)
-        with self._hub.state.writing():
+        with self._hub.state.unit():
             return self._write(number, to, body, message_id)
 
     def post(self, number: str, request: control.PostRequest) -> str:
@@ -203,7 +201,7 @@ class People:
         for member in request.members:
             self._peer(number, member)
         task = PostTask("", tuple(request.members), request.keys == "given")
-        with self._hub.state.writing():
+        with self._hub.state.unit():
             return self._write(number, request.chat, text_body(request.text), request.id, task)
 
     def read(self, number: str, chat: str, message_ids: Sequence[str]) -> None:
@@ -265,16 +263,17 @@ class People:
         return found
 
     def _add(self, number: str, task: Task) -> None:
-        if not self._desk.add(number, encode_task(task), is_stanza=False):
+        if not self._desk.add(number, task):
             raise Refused(429, "phone_busy", "the phone has more to do than it can remember")
         self._ring()
 
     def _write(
         self, number: str, to: str, body: dict[str, Any], message_id: str | None = None, task: PostTask | None = None
     ) -> str:
-        new_id = message_id or ids.new_message_id(self._hub.unix, number, self._entropy)
-        if not self._logs.draft(number, new_id, to, str(body["type"]), body, self._hub.unix_ms):
+        if message_id is not None and self._logs.sent_one(number, message_id) is not None:
             raise Refused(409, "id_taken", "the phone has used that id before")
+        new_id = message_id or ids.new_message_id(self._hub.unix, number, self._entropy)
+        self._logs.draft(number, new_id, to, str(body["type"]), body, self._hub.unix_ms)
         self._add(number, SendTask(new_id) if task is None else structs.replace(task, id=new_id))
         return new_id
 

@@ -17,9 +17,8 @@ from whatisup.protocol.prekeys import Bundle
 from whatisup.protocol.stanzas.message import Enc
 from whatisup.sandbox import phone
 from whatisup.sandbox.accounts import Account
-from whatisup.sandbox.people.tables import Keys
+from whatisup.sandbox.people.keys import SESSION, Keys
 
-SESSION: Final = "session"
 IDENTITY: Final = "identity"
 OWN: Final = "own"
 """Keys of the phone's own that are kept because deriving them anew costs as much as reading a message."""
@@ -146,11 +145,10 @@ class Ratchets:
         return sorted({name.partition("_")[0] for name in self._keys.names(SESSION)})
 
     def _record(self, address: str) -> e2ee.SessionRecord | None:
-        kept = self._keys.get(SESSION, address)
-        return None if kept is None else e2ee.SessionRecord.decode(kept)
+        return self._keys.session(address)
 
     def _keep(self, address: str, record: e2ee.SessionRecord) -> None:
-        self._keys.put(SESSION, address, record.encode())
+        self._keys.put_session(address, record)
 
 
 def _address(device: Jid) -> str:

@@ -163,7 +163,8 @@ def _names(account: Account) -> tuple[str, str]:
 def _read(turn: Turn, letter: _Letter, sha256: bytes, content: Content, enc: Enc) -> None:
     envelope = letter.envelope
     is_of_others = envelope.kind is ChatKind.USER and not envelope.is_from_me
-    is_first = is_of_others and not turn.logs.has_read(turn.number, letter.author.number, envelope.id)
+    is_new = is_of_others and persona.is_awake(turn)  # whoever does nothing need not know
+    is_first = is_new and not turn.logs.has_read(turn.number, letter.author.number, envelope.id)
     arrival = _arrival(turn, letter, sha256, Verdict.READ, count=enc.count)
     turn.logs.add(
         turn.number,

@@ -12,7 +12,8 @@ from whatisup.crypto import generate_keypair
 from whatisup.protocol.stanzas.notification import build_identity_change
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import devices_of
-from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, OWN, SESSION, SPENT
+from whatisup.sandbox.people.keys import SESSION
+from whatisup.sandbox.people.ratchets import BORROWED, IDENTITY, OWN, SPENT
 from whatisup.sandbox.people.sender_keys import GIVEN, MEMBER_KEY, SENDER_KEY
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.posting import hand_over

@@ -8,17 +8,24 @@ commits never gets there.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
+
+import structlog
 
 from whatisup.control import Persona
 from whatisup.crypto import Secret
+from whatisup.errors import LocalProtocolError
+from whatisup.sandbox.people.tasks import Task, decode_task, encode_task
 from whatisup.sandbox.state import State
+from whatisup.wire import Node, decode_node, encode_node
 
 MAX_WAITING: Final = 10_000
 """How much waits for one phone: older stanzas give way, further tasks are refused."""
+
+log: Final = structlog.get_logger(__name__)
 
 _MAX_CACHED: Final = 20_000  # phones whose settings, or whose number of waiting things, are kept in memory
 _INSERT: Final = "INSERT INTO people_work (number, is_held, is_stanza, item) VALUES (?, ?, ?, ?)"
@@ -67,70 +74,13 @@ CREATE INDEX IF NOT EXISTS people_bursts_of ON people_bursts (number, id);
 """
 
 
-KnownKeys: TypeAlias = dict[tuple[str, str, str], bytes | None]
-"""What is kept by number, kind and name; to be forgotten whenever something written is taken back."""
-
-
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of this room where they are missing."""
     connection.executescript(_SCHEMA)
 
 
-class Keys:
-    """One phone's Signal state: bytes by kind and name. `known` is what all phones together were found to hold."""
-
-    __slots__ = ("_db", "_known", "_number")
-
-    def __init__(self, connection: sqlite3.Connection, number: str, known: KnownKeys) -> None:
-        self._db = connection
-        self._number = number
-        self._known = known
-
-    def get(self, kind: str, name: str) -> bytes | None:
-        """Return what is kept under that kind and name."""
-        key = self._number, kind, name
-        if key in self._known:
-            return self._known[key]
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        found = self._known[key] = self._read(kind, name)
-        return found
-
-    def _read(self, kind: str, name: str) -> bytes | None:
-        row = self._db.execute(
-            "SELECT value FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
-        ).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def put(self, kind: str, name: str, value: bytes) -> None:
-        """Keep these bytes instead."""
-        self._known[self._number, kind, name] = value
-        self._db.execute("INSERT OR REPLACE INTO people_keys VALUES (?, ?, ?, ?)", (self._number, kind, name, value))
-
-    def delete(self, kind: str, name: str) -> None:
-        """Keep nothing there."""
-        self._known.pop((self._number, kind, name), None)
-        self._db.execute(
-            "DELETE FROM people_keys WHERE number = ? AND kind = ? AND name = ?", (self._number, kind, name)
-        )
-
-    def names(self, kind: str, prefix: str = "") -> list[str]:
-        """Return the names of a kind that begin so, in order."""
-        rows = self._db.execute(
-            "SELECT name FROM people_keys WHERE number = ? AND kind = ? AND substr(name, 1, ?) = ? ORDER BY name",
-            (self._number, kind, len(prefix), prefix),
-        )
-        return [name for (name,) in rows]
-
-    def clear(self, *kinds: str) -> None:
-        """Keep nothing of these kinds."""
-        self._known.clear()
-        for kind in kinds:
-            self._db.execute("DELETE FROM people_keys WHERE number = ? AND kind = ?", (self._number, kind))
-
-
 class Work(Secret, frozen=True):
-    """Something that a phone has to do: an encoded stanza to take, or a task of its script.
+    """Something that a phone has to do: a stanza to take, or a task of its script; encoded where it is from the file.
 
     One that came since the last commit has a negative position, the older the higher.
     """
@@ -138,7 +88,20 @@ class Work(Secret, frozen=True):
     position: int
     number: str
     is_stanza: bool
-    item: bytes
+    item: bytes | Node | Task
+
+
+def decoded(work: Work) -> Node | Task:
+    """Return what a phone has to do. Raises `RemoteProtocolError` for a stanza that is none."""
+    if not isinstance(work.item, bytes):
+        return work.item
+    return decode_node(work.item) if work.is_stanza else decode_task(work.item)
+
+
+def _encoded(item: bytes | Node | Task) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    return encode_node(item) if isinstance(item, Node) else encode_task(item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +154,26 @@ class Desk:
             )
             cursor.execute("UPDATE people_work SET is_held = ? WHERE number = ?", (not settings.is_online, number))
 
-    def add(self, number: str, item: bytes, *, is_stanza: bool) -> bool:
+    def add(self, number: str, item: Node | Task) -> bool:
         """Let something wait for a phone; False where too much does. The oldest stanzas give way to newer ones."""
-        with self._state.writing() as cursor:
-            if self.count(number) >= MAX_WAITING and not self._make_room(cursor, number, is_stanza=is_stanza):
-                return False
+        count, is_stanza = self.count(number), isinstance(item, Node)
+        with self._state.unit():
+            if count >= MAX_WAITING:
+                if not is_stanza:
+                    return False
+                self._make_room(number)
+                count = self.count(number)
             if self.settings(number).is_online:
                 self._last -= 1
                 self._hold(Work(self._last, number, is_stanza, item))
             else:
-                cursor.execute(_INSERT, (number, True, is_stanza, item))
-            self._counts[number] = self.count(number) + 1
+                with self._state.writing() as cursor:
+                    cursor.execute(_INSERT, (number, True, is_stanza, _encoded(item)))
+            self._counts[number] = count + 1
         return True
 
-    def _make_room(self, cursor: sqlite3.Cursor, number: str, *, is_stanza: bool) -> bool:
-        if is_stanza:
+    def _make_room(self, number: str) -> None:
+        with self._state.writing() as cursor:
             cursor.execute(
                 "DELETE FROM people_work WHERE position = (SELECT position FROM people_work"
                 " WHERE number = ? AND is_stanza ORDER BY position LIMIT 1)",
@@ -216,7 +184,6 @@ class Desk:
             if not gone and oldest is not None:
                 gone = self._drop(oldest)
             self._counts[number] = self.count(number) - gone
-        return is_stanza
 
     def count(self, number: str) -> int:
         """Return how much waits for a phone."""
@@ -247,7 +214,8 @@ class Desk:
         if work.position < 0:
             gone = self._drop(work)
         else:
-            gone = self._db.execute("DELETE FROM people_work WHERE position = ?", (work.position,)).rowcount
+            with self._state.writing() as cursor:
+                gone = cursor.execute("DELETE FROM people_work WHERE position = ?", (work.position,)).rowcount
         if gone and work.number in self._counts:
             self._counts[work.number] -= gone
 
@@ -268,7 +236,7 @@ class Desk:
         if not self._fresh:
             return
         fresh = dict(self._fresh)
-        self._db.executemany(_INSERT, ((work.number, False, work.is_stanza, work.item) for work in fresh.values()))
+        self._db.executemany(_INSERT, list(_rows(fresh.values())))
         self._fresh.clear()
         self._state.undo_by(lambda: self._fresh.update(fresh))
         self._has_kept = True
@@ -277,3 +245,12 @@ class Desk:
         """Put what was taken back where it belongs."""
         self._fresh = dict(sorted(self._fresh.items(), reverse=True))
         self._has_kept = True
+
+
+def _rows(works: Iterable[Work]) -> Iterator[tuple[str, bool, bool, bytes]]:
+    for work in works:
+        try:
+            yield work.number, False, work.is_stanza, _encoded(work.item)
+        except LocalProtocolError:
+            # A client made the server pass on what no wire can carry: the phone's loss, and nobody else's.
+            log.warning("a phone was sent what cannot be kept", number=work.number)

@@ -14,9 +14,10 @@ from whatisup.sandbox import phone
 from whatisup.sandbox.accounts import Account
 from whatisup.sandbox.directory import account_of
 from whatisup.sandbox.hub import Hub
+from whatisup.sandbox.people.keys import Keys
 from whatisup.sandbox.people.logs import Logs
 from whatisup.sandbox.people.ratchets import Ratchets
-from whatisup.sandbox.people.tables import Desk, Keys
+from whatisup.sandbox.people.tables import Desk
 from whatisup.sandbox.ports import PHONE, Device
 from whatisup.sandbox.router import Router
 from whatisup.wire import Node

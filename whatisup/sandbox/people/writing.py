@@ -196,7 +196,7 @@ def resend(turn: Turn, receipt: Receipt, request: RetryRequest) -> None:
     if not _is_for(turn, sent, person):
         return
     device = person.lid_jid.with_device(asking.device)
-    times = turn.logs.receipt(turn.number, sent.id, person.number, asking.device, "retry", turn.hub.unix_ms)
+    times = turn.logs.retry(turn.number, sent.id, person.number, asking.device, turn.hub.unix_ms)
     if times > MAX_RESENDS or not _renewed(turn, device, request):
         return
     shape = msgspec.json.decode(sent.stanza, type=Shape)

@@ -131,6 +131,7 @@ def test_message_that_was_broken_once_is_read_when_it_comes_again(town: Town) ->
 
 def test_second_ciphertext_that_nobody_asked_for_shows_as_read_twice(town: Town) -> None:
     sent = town.say(ADA, BOB, "once")
+    town.bench.hub.state.settle()
     connection = town.bench.hub.state.connection
     connection.execute("UPDATE people_sent SET acked_at = NULL WHERE id = ?", (sent,))
     connection.execute("DELETE FROM sent")  # the server no longer knows the id
