@@ -103,14 +103,14 @@ class Heartbeat:
         for instance_id in await self._database.read(instances.expired_bans, now_ms):
             self._wake(instance_id, Trigger.BAN_EXPIRED)
         await self._follow_client_version()
-        await self._writer.call(_expire, now_ms)
-        await self._sweep(now_ms)
+        await self._in_portions(_expire, now_ms)
+        await self._in_portions(retention.sweep, now_ms, self._kept)
         self.pulse.beat_at = trio.current_time()
 
-    async def _sweep(self, now_ms: int) -> None:
-        """Forget messages' bodies and everything else whose time is over, in portions that hold nobody up."""
+    async def _in_portions(self, forget: Callable[..., bool], *about: object) -> None:
+        """Forget what is past its time, in portions that hold nobody up; each says whether there is more."""
         for _ in range(MAX_SWEEPS):
-            if not await self._writer.call(retention.sweep, now_ms, self._kept):
+            if not await self._writer.call(forget, *about):
                 return
 
     async def _touch(self) -> None:
@@ -168,7 +168,7 @@ class Heartbeat:
             self.pulse.worst_loop_lag_s = max(self.pulse.worst_loop_lag_s, self.pulse.loop_lag_s)
 
 
-def _expire(tx: Tx, now_ms: int) -> None:
-    """Forget what is past its time: QR contents and idempotent replies."""
-    events.expire(tx, now_ms)
-    idempotency.expire(tx, now_ms)
+def _expire(tx: Tx, now_ms: int) -> bool:
+    """Forget a portion of QR contents and idempotent replies; True if there may be more."""
+    contents, claims = events.expire(tx, now_ms), idempotency.expire(tx, now_ms)
+    return contents >= events.EXPIRED_AT_ONCE or claims >= idempotency.EXPIRED_AT_ONCE

@@ -93,6 +93,14 @@ def test_data_is_forgotten_at_its_time(world: World) -> None:
     assert [event.data for event in world.events()] == [None, {"text": "stays"}]
 
 
+def test_data_is_forgotten_in_steps_the_oldest_first(world: World) -> None:
+    for n in (3, 1, 2):
+        world.write(AppendEvent("qr.updated", {"text": str(n)}, NOW, expires_at=NOW + n))
+    assert world.store.call(events.expire, NOW + 9, 2) == 2
+    assert [event.data for event in world.events()] == [{"text": "3"}, None, None]
+    assert world.store.call(events.expire, NOW + 9, 2) == 1
+
+
 def test_event_of_a_call_needs_its_instance(store: Store) -> None:
     with pytest.raises(UnknownInstance):
         store.call(lambda tx: tx.append_event("inst_none", "instance.status", {}))

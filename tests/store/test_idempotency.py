@@ -73,6 +73,16 @@ def test_expired_claims_are_swept(world: World, scope: Scope) -> None:
     assert world.store.call(idempotency.expire, NOW + LIFETIME_MS) == 1
 
 
+def test_expired_claims_are_swept_in_steps_the_oldest_first(world: World, scope: Scope) -> None:
+    for n, key in enumerate("cab"):
+        claim(world, scope, key=key, now=NOW + n)
+    assert world.store.call(idempotency.expire, NOW + LIFETIME_MS + 1, 1) == 1
+    assert claim(world, scope, key="a", now=NOW + 3) == InProgress()
+    assert claim(world, scope, key="c", now=NOW + 3) == Fresh()
+    assert world.store.call(idempotency.expire, NOW + LIFETIME_MS + 9, 2) == 2
+    assert world.store.call(idempotency.expire, NOW + LIFETIME_MS + 9, 2) == 1
+
+
 def test_looking_claims_nothing(world: World, scope: Scope) -> None:
     def look() -> Claim | None:
         return world.store.read(

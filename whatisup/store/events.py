@@ -24,6 +24,8 @@ from whatisup.store.tables import events, log_head, messages
 from whatisup.store.transaction import Tx
 from whatisup.store.vault import DataKey, Vault
 
+EXPIRED_AT_ONCE: Final = 500
+
 _MAX_POSITION = (1 << 63) - 1
 
 _WITH_BODY = select(events, messages.c.body, messages.c.data_key_id.label("body_key_id")).select_from(
@@ -217,11 +219,13 @@ def latest_position(conn: Connection, _vault: Vault | None) -> int:
     return position
 
 
-def expire(tx: Tx, now: int) -> int:
-    """Forget the data of events whose time has passed (QR contents among them); returns how many."""
-    query = (
-        update(events)
+def expire(tx: Tx, now: int, limit: int = EXPIRED_AT_ONCE) -> int:
+    """Forget the data of events whose time has passed (QR contents among them), `limit` at most; returns how many."""
+    due = (
+        select(events.c.position)
         .where(events.c.expires_at <= now, events.c.expires_at.is_not(None), events.c.data.is_not(None))
-        .values(data=None, data_key_id=None)
+        .order_by(events.c.expires_at)
+        .limit(limit)
     )
+    query = update(events).where(events.c.position.in_(due)).values(data=None, data_key_id=None)
     return tx.conn.execute(query).rowcount

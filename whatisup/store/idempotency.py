@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import msgpack
-from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, tuple_, update
 
 from whatisup.crypto import constant_time_equal
 from whatisup.errors import StoreError
@@ -26,6 +26,7 @@ from whatisup.store.vault import DataKey, Vault
 T = TypeVar("T")
 
 LIFETIME_MS: Final = 24 * 3600 * 1000
+EXPIRED_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ def release_unfinished(tx: Tx) -> int:
     return tx.conn.execute(delete(idempotency).where(idempotency.c.reply.is_(None))).rowcount
 
 
-def expire(tx: Tx, now: int) -> int:
-    """Forget claims past their 24 hours; returns how many."""
-    return tx.conn.execute(delete(idempotency).where(idempotency.c.expires_at <= now)).rowcount
+def expire(tx: Tx, now: int, limit: int = EXPIRED_AT_ONCE) -> int:
+    """Forget claims past their 24 hours, `limit` at most; returns how many."""
+    key = idempotency.primary_key.columns
+    due = select(*key).where(idempotency.c.expires_at <= now).order_by(idempotency.c.expires_at).limit(limit)
+    return tx.conn.execute(delete(idempotency).where(tuple_(*key).in_(due))).rowcount

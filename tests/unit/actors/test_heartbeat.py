@@ -8,8 +8,30 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.heartbeat import Heartbeat
+from actors.heartbeat import MAX_SWEEPS, Heartbeat
 from whatisup.errors import StoreError, StoreUnavailable
+
+
+class Portions:
+    """A writer whose store has as many portions of old rows as it is said to."""
+
+    def __init__(self, portions: int) -> None:
+        self.left = portions
+        self.calls = 0
+
+    async def call(self, _forget: object, *_about: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.calls += 1
+        self.left -= 1
+        return self.left > 0
+
+
+@pytest.mark.parametrize(("portions", "calls"), [(1, 1), (3, 3), (MAX_SWEEPS + 5, MAX_SWEEPS)])
+async def test_what_is_past_its_time_goes_in_portions(portions: int, calls: int) -> None:
+    heartbeat, writer = Failing(), Portions(portions)
+    heartbeat._writer = writer  # type: ignore[assignment]  # all that is asked of it
+    await heartbeat._in_portions(lambda: True)
+    assert writer.calls == calls
 
 
 class Failing(Heartbeat):
