@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketCloseEvent
@@ -22,6 +22,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 from werkzeug.sansio.utils import get_content_length
 
+from api.auth import Headers
 from api.routes import ENDPOINTS
 from api.routes.asked import Asked, ScopeFields
 from api.routes.dispatch import farewell, refuse, require_one_length, respond, welcome, written
@@ -33,6 +34,8 @@ from api.streams import LINE, line_behind
 
 BODY_TIMEOUT_S = 15
 
+Found: TypeAlias = tuple[Endpoint, dict[str, str]]
+
 
 class _App(QuartTrio):
     """The application and what its connections need of it."""
@@ -40,6 +43,10 @@ class _App(QuartTrio):
     edge: Edge
     plain: Paths
     """Endpoints that always answer whole."""
+
+    async def answer_whole(self, found: Found, said: Said, inbox: Inbox) -> Whole | None:
+        """Answer a request to such an endpoint; None if its client has left before that."""
+        return await _answer(self.edge, found, said, inbox)
 
 
 class _Connection(TrioASGIHTTPConnection):
@@ -116,42 +123,63 @@ def create_app(edge: Edge) -> QuartTrio:
 # --- the short way ----------------------------------------------------------------------------------------------------
 
 
-async def _serve(
-    edge: Edge, found: tuple[Endpoint, dict[str, str]], scope: Any, inbox: Inbox, send: Callable[[Any], Awaitable[None]]
-) -> None:
+class Said(NamedTuple):
+    """What a request's head says, as in `Asked`."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    peer: str | None
+    http_version: str
+
+
+class Whole(NamedTuple):
+    """An answer: its status, its header fields without the body's length, and its body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def _serve(edge: Edge, found: Found, scope: Any, inbox: Inbox, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Answer one request from its ASGI scope."""
+    peer = (scope.get("client") or ("<local>",))[0]
+    fields = ScopeFields.of(scope["headers"])
+    said = Said(scope["method"], scope["path"], scope["query_string"], fields, peer, scope["http_version"])
+    whole = await _answer(edge, found, said, inbox)
+    if whole is not None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in whole.headers.items()]
+        headers.append((b"content-length", b"%d" % len(whole.body)))
+        await send({"type": "http.response.start", "status": whole.status, "headers": headers})
+        await send({"type": "http.response.body", "body": whole.body})
+
+
+async def _answer(edge: Edge, found: Found, said: Said, inbox: Inbox) -> Whole | None:
     """Answer one request, unless its client leaves before that."""
     endpoint, params = found
-    fields = ScopeFields(scope["headers"])
-    visit = welcome(edge, fields)
+    visit = welcome(edge, said.headers)
+    asked = Asked(*said, partial(_read, edge.settings.max_body_bytes, said.headers, inbox))
     with trio.CancelScope() as leaving:
         inbox.on_leave(leaving.cancel)
-        peer = (scope.get("client") or ("<local>",))[0]
-        read = partial(_read, edge.settings.max_body_bytes, fields, inbox)
-        asked = Asked(scope["method"], scope["path"], scope["query_string"], fields, peer, scope["http_version"], read)
         try:
-            require_one_length(fields)
+            require_one_length(asked.headers)
             answer = await respond(edge, endpoint, params, asked, visit)
         except Exception as error:
             answer = refuse(error, visit)
-        inbox.on_leave(None)  # from here on hypercorn says so when all is sent
+        inbox.on_leave(None)  # from here on the connection says so when all is sent
         assert isinstance(answer, Answer)  # noqa: S101 - what streams goes the other way
-        headers = _headers(answer, farewell(edge, visit, asked.method, endpoint.rule, answer.status))
+        common = farewell(edge, visit, asked.method, endpoint.rule, answer.status)
+        headers = {"Cache-Control": "no-store", **answer.headers, **common}
+        if answer.content is not None:
+            headers["Content-Type"] = answer.media_type
         body = written(answer)
-        headers.append((b"content-length", b"%d" % len(body)))
-        if inbox.has_left:
-            return
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if not inbox.has_left:
+            return Whole(answer.status, headers, body)
+    return None
 
 
-def _headers(answer: Answer, common: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    fields = {"Cache-Control": "no-store", **answer.headers, **common}
-    if answer.content is not None:
-        fields["Content-Type"] = answer.media_type
-    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-
-
-async def _read(limit: int, fields: ScopeFields, inbox: Inbox) -> bytes:
+async def _read(limit: int, fields: Headers, inbox: Inbox) -> bytes:
     """Wait for the body.
 
     Raises:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 import h11
 import structlog
@@ -27,11 +28,25 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from actors.supervisor import leaves
+from api.app import Found, Said, Whole
+from api.bootstrap.plain import read_plain, write_answer
+from api.routes.asked import ScopeFields
 from api.routes.inbox import Inbox
+from api.routes.paths import Paths
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE: Final = -inf
+_GONE: Final = {"type": "http.disconnect"}
+
+
+class Front(Protocol):
+    """An application whose endpoints that always answer whole can be asked without ASGI."""
+
+    plain: Paths
+
+    async def answer_whole(self, found: Found, said: Said, inbox: Inbox) -> Whole | None:
+        """Answer a request; None if its client has left before that."""
 
 
 class Requests(TaskGroup):
@@ -39,7 +54,7 @@ class Requests(TaskGroup):
 
     def __init__(self, max_body_bytes: int, on_quiet: Callable[[], object]) -> None:
         super().__init__()
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._on_quiet = on_quiet
         self.under_way = 0
 
@@ -49,14 +64,19 @@ class Requests(TaskGroup):
         """Start a request, and say where to put what the client says."""
         if scope["type"] != "http" or self._nursery is None:
             return await super().spawn_app(app, config, scope, send)
-        inbox = Inbox(self._max_body_bytes)
-        self.under_way += 1
-        self._nursery.start_soon(self._answer, app, config, scope, inbox, send)
+        inbox = Inbox(self.max_body_bytes)
+        self.begin(_handle, app, config, scope, inbox, send, trio.to_thread.run_sync, trio.from_thread.run)
         return inbox.put
 
-    async def _answer(self, app: AppWrapper, config: Any, scope: Any, inbox: Inbox, send: Any) -> None:
+    def begin(self, answer: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Start a task that answers a request."""
+        assert self._nursery is not None  # noqa: S101 - a connection is served within it
+        self.under_way += 1
+        self._nursery.start_soon(self._answer, answer, args)
+
+    async def _answer(self, answer: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         try:
-            await _handle(app, config, scope, inbox, send, trio.to_thread.run_sync, trio.from_thread.run)
+            await answer(*args)
         finally:
             self.under_way -= 1
             if not self.under_way:
@@ -64,9 +84,98 @@ class Requests(TaskGroup):
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1, where the head of an answer of known length waits for its body: one packet instead of two."""
+    """HTTP/1.1, where the head of an answer of known length waits for its body: one packet instead of two.
+
+    A plain request to an endpoint that answers whole passes h11 by (`api/bootstrap/plain.py`); h11 knows nothing of it,
+    and is between two requests all the while. What comes meanwhile waits, as it does for h11's own requests.
+    """
 
     _held = b""
+    _inbox: Inbox | None = None
+    """Of the plain request that is under way."""
+    _has_ended = False
+    """Whether nothing more is answered here: the connection is being closed."""
+    _is_over: trio.Event | None = None
+    """Set when that is over; only where somebody waits for it."""
+
+    def __init__(self, front: Front | None, requests: Requests, *about: Any) -> None:
+        super().__init__(*about)
+        self._front = front
+        self._requests = requests
+        self._peer = self.client[0] if self.client else "<local>"
+
+    async def handle(self, event: Event) -> None:
+        """Take what the client said, or that it has left."""
+        if isinstance(event, RawData):
+            if event.data:
+                await self._wait_for_plain()
+            elif self._inbox is not None:
+                await self._inbox.put(_GONE)
+            if self._has_ended or await self._begins_plain(event.data):
+                return
+        elif isinstance(event, Closed) and self._inbox is not None:
+            await self._inbox.put(_GONE)
+        await super().handle(event)
+
+    async def _wait_for_plain(self) -> None:
+        while self._inbox is not None:
+            self._is_over = trio.Event()
+            await self._is_over.wait()
+
+    async def _begins_plain(self, data: bytes) -> bool:
+        """Begin to answer a plain request, if this is one and nothing else is going on."""
+        front, state = self._front, self.connection
+        if front is None or self.stream is not None or not isinstance(state, h11.Connection):
+            return False
+        is_between = state.our_state is h11.IDLE and state.their_state is h11.IDLE and not state.trailing_data[0]
+        is_last = self.keep_alive_requests + 1 >= self.config.keep_alive_max_requests
+        if not is_between or is_last or self.context.terminated.is_set():
+            return False
+        plain = read_plain(data)
+        if plain is None:
+            return False
+        path, _, query = plain.target.partition("?")
+        path = unquote(path) if "%" in path else path
+        found = front.plain.find(plain.method, path)
+        if found is None:
+            return False
+        self._inbox = inbox = Inbox.holding(plain.body, self._requests.max_body_bytes)
+        self.keep_alive_requests += 1
+        await self.send(Updated(idle=False))
+        said = Said(plain.method, path, query.encode("ascii"), ScopeFields(plain.fields), self._peer, "1.1")
+        self._requests.begin(self._answer_plain, front, found, said, inbox)
+        return True
+
+    async def _answer_plain(self, front: Front, found: Found, said: Said, inbox: Inbox) -> None:
+        try:
+            data = await self._answer_of(front, found, said, inbox)
+            if data:
+                await self.send(RawData(data))
+            if self._has_ended or self.context.terminated.is_set():
+                self._has_ended = True
+                await self.send(Closed())
+            elif not inbox.has_left:
+                await self.send(Updated(idle=True))
+        finally:
+            self._inbox = None
+            if self._is_over is not None:
+                self._is_over.set()
+
+    async def _answer_of(self, front: Front, found: Found, said: Said, inbox: Inbox) -> bytes:
+        """The bytes of an answer; none for a client that has left."""
+        try:
+            whole = await front.answer_whole(found, said, inbox)
+            if whole is None:
+                return b""
+            self._has_ended = whole.headers.get("Connection") == "close"
+            return write_answer(whole.status, whole.headers | self._date(), whole.body)
+        except Exception:
+            log.exception("request.failed")
+            self._has_ended = True
+            return write_answer(500, {"Connection": "close", **self._date()}, b"")
+
+    def _date(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.config.response_headers("h11")}
 
     async def _send_h11_event(self, event: Any) -> None:
         try:
@@ -86,9 +195,16 @@ class Connection(TCPServer):
     """A client's connection; `idle` holds those whose client may be hung up on."""
 
     def __init__(
-        self, app: AppWrapper, config: Any, context: WorkerContext, idle: set[Connection], stream: trio.SocketStream
+        self,
+        front: Front | None,
+        app: AppWrapper,
+        config: Any,
+        context: WorkerContext,
+        idle: set[Connection],
+        stream: trio.SocketStream,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes both
+        self._front = front
         self._idle = idle
         self._requests = Requests(config.max_body_bytes, self._note_quiet)
         self._idle_until = inf
@@ -102,8 +218,9 @@ class Connection(TCPServer):
             server = parse_socket_addr(socket.family, socket.getsockname())
             async with self._requests as requests:
                 about = self.app, self.config, self.context, requests, ConnectionState(self.state), False
-                self.protocol = ProtocolWrapper(*about, client, server, self.protocol_send)
-                self.protocol.protocol = Http1(*about, client, server, self.protocol_send)
+                rest = client, server, self.protocol_send
+                self.protocol = ProtocolWrapper(*about, *rest)
+                self.protocol.protocol = Http1(self._front, self._requests, *about, *rest)
                 self._set_idle(True)
                 await self._read_data()
         except* OSError:

@@ -101,7 +101,8 @@ async def serve(
     context, idle = WorkerContext(None), set[Connection]()
     sockets = config.create_sockets().insecure_sockets
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
-    handler = partial(Connection, ASGIWrapper(app), config, context, idle)
+    front = app if hasattr(app, "answer_whole") else None
+    handler = partial(Connection, front, ASGIWrapper(app), config, context, idle)
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:

@@ -16,14 +16,20 @@ from api.auth import Headers
 
 
 class ScopeFields:
-    """The header fields of an ASGI scope, whose names are in lower case."""
+    """Header fields: the first value of each name; names are in lower case."""
 
     __slots__ = ("_values",)
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[str, str] = {}
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> ScopeFields:
+        """Take them from an ASGI scope."""
+        values: dict[str, str] = {}
         for name, value in headers:
-            self._values.setdefault(name.decode("latin1").lower(), value.decode("latin1"))
+            values.setdefault(name.decode("latin1").lower(), value.decode("latin1"))
+        return cls(values)
 
     def get(self, name: str, /) -> str | None:
         """The first value that a name has."""

@@ -28,6 +28,14 @@ class Inbox:
         self._leave: Callable[[], object] | None = None
         self._arrived: trio.Event | None = None
 
+    @classmethod
+    def holding(cls, body: bytes, limit: int) -> Inbox:
+        """Make one of a request that is whole already."""
+        made = cls(limit)
+        made._keep(body)
+        made.is_complete = True
+        return made
+
     # --- for the connection ---------------------------------------------------------------------------------------
 
     async def put(self, message: Any) -> None:

@@ -157,3 +157,53 @@ async def test_client_that_leaves_ends_its_request(front: Front, monkeypatch: py
             await begun.wait()
             await connection.aclose()
             await cancelled.wait()
+
+
+async def test_what_comes_while_a_request_is_under_way_waits_for_it(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = trio.Event(), trio.Event()
+
+    async def dawdle(*_: object) -> None:
+        begun.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(front.edge.census, "count", dawdle)
+    async with serving(front) as served, await connect(served) as connection:
+        with trio.fail_after(10):
+            await connection.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            await begun.wait()
+            await connection.send_all(
+                b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+            )
+            with trio.move_on_after(0.1) as early:
+                await connection.receive_some(65536)
+            assert early.cancelled_caught
+            go_on.set()
+            text = b""
+            while text.count(b"HTTP/1.1 ") < 3:
+                text += await connection.receive_some(65536)
+    assert [part[:3] for part in text.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"404"]
+
+
+async def test_application_that_fails_costs_its_connection(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(front.edge.metrics, "count", fail)
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(front) as served:
+        text = await said(served, asked)
+        assert text.startswith(b"HTTP/1.1 500 ")
+        assert b"connection: close" in text
+        monkeypatch.undo()
+        assert (await said(served, asked.replace(b"x\r", b"x\r\nConnection: close\r"))).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_connection_serves_as_many_requests_as_it_may(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServerConfig, "keep_alive_max_requests", 3)
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(front) as served:
+        text = await said(served, asked, asked, asked)
+    assert text.count(b"HTTP/1.1 200 ") == 3
+    assert text.count(b"connection: close") == 1
