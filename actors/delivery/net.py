@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 import httpcore2
 import trio
 
+from actors.transport import end
 from whatisup.webhooks.targets import Address, Policy, is_allowed, literal
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -194,7 +195,7 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         """Close the socket at once; no farewell, which a peer could let us wait for."""
-        await trio.aclose_forcefully(self._stream)
+        await end(self._stream)
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -204,16 +205,19 @@ class GuardedStream(httpcore2.AsyncNetworkStream):
             raise TlsFailed("TLS inside TLS")
         try:
             inside = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
+        except ValueError as error:  # OpenSSL does not take the name as one
+            await end(self._stream)
+            raise TlsFailed(server_hostname) from error
+        try:
             with _until(timeout) as scope:
                 await inside.do_handshake()
         except BaseException as error:
-            await trio.aclose_forcefully(self._stream)
+            await end(inside)
             if isinstance(error, (*_BROKEN, ValueError)):
-                # ValueError: OpenSSL does not take the name as one.
                 raise TlsFailed(server_hostname) from error
             raise
         if scope.cancelled_caught:
-            await trio.aclose_forcefully(self._stream)
+            await end(inside)
             raise httpcore2.ConnectTimeout
         return GuardedStream(inside)
 

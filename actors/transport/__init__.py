@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from actors.transport.ends import end
 from actors.transport.framing import (
     MAX_MESSAGE_BYTES,
     NORMAL,
@@ -34,7 +35,7 @@ from actors.transport.framing import (
 from actors.transport.upgrade import build_request, read_answer
 from whatisup.errors import TransportError
 
-__all__ = ["MAX_MESSAGE_BYTES", "Transport", "WebSocketTransport", "open_transport"]
+__all__ = ["MAX_MESSAGE_BYTES", "Transport", "WebSocketTransport", "end", "open_transport"]
 
 CONNECT_TIMEOUT_S = 20.0
 DISCONNECT_TIMEOUT_S = 2.0
@@ -193,7 +194,7 @@ async def open_transport(url: str, *, tls: ssl.SSLContext | None) -> AsyncIterat
         yield transport
         await transport.aclose()
     finally:
-        await trio.aclose_forcefully(stream)
+        await end(stream)
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -170,6 +172,24 @@ async def test_tls_gets_small_portions_both_ways(monkeypatch: pytest.MonkeyPatch
                 await connection.send(bytes(100_000))
     assert sum(taken) > 100_000
     assert max(taken) <= 8192
+
+
+async def test_a_connection_that_ended_leaves_nothing_to_the_collector() -> None:
+    with trio.fail_after(15):
+        async with open_loopback(seed=1, use_tls=True) as loopback:
+            gc.collect()
+            gc.disable()
+            try:
+                async with open_transport(loopback.ready.url, tls=loopback.tls) as connection:
+                    held = [weakref.ref(connection._stream), weakref.ref(vars(connection._stream)["_ssl_object"])]
+                with suppress(TransportError):
+                    await connection.send(b"late")
+                    pytest.fail("it was sent")
+                del connection
+                await trio.lowlevel.checkpoint()
+                assert [ref() for ref in held] == [None, None]
+            finally:
+                gc.enable()
 
 
 async def test_messages_that_came_together_are_handed_over_together() -> None:
