@@ -95,3 +95,60 @@ def test_waiting_forgets_after_two_weeks(table: WaitingTable) -> None:
 )
 def test_stanza_is_forgotten_by_what_its_kind_calls_for(node: Node, clearing: Clearing) -> None:
     assert clearing_of(node) is clearing
+
+
+def test_waiting_changes_are_taken_back_with_their_unit(table: WaitingTable) -> None:
+    state, first, second = table._state, add(table, "a"), add(table, "b")
+    state.settle()
+    third = add(table, "c")
+
+    def fail() -> None:
+        with state.unit():
+            add(table, "d")
+            table.remove(1, [first, third])
+            assert ids(table) == ["b", "d"]  # for that, all of it is written
+            add(table, "e")
+            table.remove(1, [second])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert table.count(1) == 3
+    assert [stanza.position for stanza in table.of_id(1, "message", "a")] == [first]
+    state.settle()
+    assert ids(table) == ["a", "b", "c"]
+    assert table.of_id(1, "message", "d") == []
+
+
+def test_waiting_forgets_what_it_is_told_to_once(table: WaitingTable) -> None:
+    first = add(table, "a")
+    add(table, "b")
+    table.remove(1, [first, first])
+    assert table.count(1) == 1
+    table._state.settle()
+    table.remove(1, [first, 12345])
+    assert table.count(1) == 1
+    assert ids(table) == ["b"]
+
+
+def test_waiting_answers_alike_whether_it_remembers_or_reads(
+    table: WaitingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "MAX_KNOWN", 2)
+    positions = [add(table, "a") for _ in range(5)]
+    assert [stanza.position for stanza in table.of_id(1, "message", "a")] == positions
+    table.remove(1, positions[:3])
+    table._state.settle()
+    assert [stanza.position for stanza in table.of_id(1, "message", "a")] == positions[3:]
+    assert table.at(positions[4]) == table.of_id(1, "message", "a")[1]
+
+
+def test_waiting_goes_with_its_device_before_it_is_in_the_file(table: WaitingTable) -> None:
+    state = table._state
+    add(table, "a")
+    with state.unit():
+        state.unlink(1)
+        table.forget_device(1)
+        add(table, "late")  # for a device that is gone
+    state.settle()
+    assert ids(table) == []

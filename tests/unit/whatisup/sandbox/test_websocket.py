@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
+import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import Ping, Pong, TextMessage
 
@@ -14,7 +15,9 @@ from tests.unit.whatisup.sandbox.loopback import Handset, Loopback, open_loopbac
 from whatisup.control import FaultParams, Scope
 from whatisup.errors import TransportError
 from whatisup.protocol.events import Closed, Connected, QrIssued
-from whatisup.sandbox.websocket import LINGER_S, MAX_MESSAGE, reset
+from whatisup.sandbox.hub import Clock
+from whatisup.sandbox.people.bursts import GRID_S
+from whatisup.sandbox.websocket import LINGER_S, MAX_MESSAGE, Pulse, reset
 
 NUMBER = "999000000001"
 
@@ -225,3 +228,28 @@ async def test_client_that_pings_and_reads_nothing_is_dropped(loopback: Loopback
     async with stream:
         with trio.fail_after(30), pytest.raises(trio.BrokenResourceError):
             await flood()
+
+
+async def test_pulse_rings_all_who_asked_once_and_together(autojump_clock: trio.testing.MockClock) -> None:
+    rung: list[tuple[str, float]] = []
+    pulse = Pulse(Clock(monotonic=trio.current_time))
+
+    def ring(name: str) -> Callable[[], None]:
+        return lambda: rung.append((name, trio.current_time()))
+
+    ada, bob = ring("ada"), ring("bob")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse.run)
+        await trio.sleep(GRID_S / 4)
+        pulse.add(ada)
+        pulse.add(ada)
+        await trio.sleep(GRID_S / 4)
+        pulse.add(bob)
+        await trio.sleep(10 * GRID_S)
+        assert sorted(name for name, _ in rung) == ["ada", "bob"]
+        assert len({at for _, at in rung}) == 1
+        assert rung[0][1] % GRID_S == pytest.approx(0, abs=1e-6) or rung[0][1] % GRID_S == pytest.approx(GRID_S)
+        pulse.add(ada)
+        await trio.sleep(2 * GRID_S)
+        assert [name for name, _ in rung][2:] == ["ada"]
+        nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import trio
 import trio.testing
 
 from tests.unit.whatisup.sandbox.people.town import ADA, BOB, Town, make_town
+from tests.unit.whatisup.sandbox.test_state import an_account
 from whatisup import control
-from whatisup.sandbox.people import reading
+from whatisup.sandbox.people import reading, tables
 from whatisup.sandbox.people.bursts import AHEAD, LOOK_S
+from whatisup.sandbox.people.keys import Keys, Shelf
+from whatisup.sandbox.people.tasks import RenewTask
 from whatisup.sandbox.people.turn import Turn
 from whatisup.sandbox.state import State
 from whatisup.wire import Node
@@ -28,6 +32,20 @@ def reopened(town: Town, path: str) -> Town:
     return make_town(State.open(path))
 
 
+def with_ada(path: str) -> State:
+    """A state file with the tables of people, and one account."""
+    state = State.open(path)
+    tables.create_tables(state.connection)
+    state.add_account(an_account(ADA))
+    return state
+
+
+def ids_on(desk: tables.Desk) -> list[str]:
+    """The ids of the stanzas that phones have to take."""
+    stanzas = [tables.decoded(work) for work in desk.due(10)]
+    return [str(stanza.attrs["id"]) for stanza in stanzas if isinstance(stanza, Node)]
+
+
 def test_work_that_was_taken_is_done_after_a_restart_and_once(path: str) -> None:
     town = make_town(State.open(path))
     for index in range(5):
@@ -41,6 +59,109 @@ def test_work_that_was_taken_is_done_after_a_restart_and_once(path: str) -> None
     assert town.texts(BOB) == [f"text {index}" for index in range(5)]
     assert {row.verdict for row in town.received(BOB)} == {"read"}
     assert all(len(row.receipts) == 1 for row in town.sent(ADA))
+
+
+def test_what_was_settled_survives_a_copy_of_the_file_and_is_done_once(path: str, tmp_path: Path) -> None:
+    state = State.open(path)
+    town = make_town(state)
+    town.say(ADA, BOB, "before")
+    for index in range(4):
+        town.people.send(ADA, BOB, {"type": "text", "text": f"text {index}"})
+    town.people.work(-1.0)  # one of the two tasks that wait for each text
+    state.settle()
+    copies = tmp_path.parent / f"{tmp_path.name}-killed"
+    shutil.copytree(tmp_path, copies)  # as a SIGKILL leaves it, the log of SQLite beside the file
+    town.settle()
+    wanted = town.texts(BOB)
+    state.close()
+    again = make_town(State.open(str(copies / "sandbox.db")))
+    again.settle()
+    assert again.texts(BOB) == wanted == ["before", *(f"text {index}" for index in range(4))]
+    assert {row.verdict for row in again.received(BOB)} == {"read"}
+    assert [row.text for row in again.sent(ADA)] == wanted
+    assert all(len(row.receipts) == 1 for row in again.sent(ADA))
+    again.bench.hub.state.close()
+
+
+def test_what_was_not_settled_is_as_if_it_had_not_been(path: str, tmp_path: Path) -> None:
+    state = State.open(path)
+    town = make_town(state)
+    town.say(ADA, BOB, "one")
+    state.settle()
+    copies = tmp_path.parent / f"{tmp_path.name}-killed"
+    town.say(ADA, BOB, "two")
+    shutil.copytree(tmp_path, copies)
+    state.close()
+    again = make_town(State.open(str(copies / "sandbox.db")))
+    assert again.texts(BOB) == ["one"]
+    again.say(ADA, BOB, "two")  # the ratchets stand where they stood
+    assert [row.verdict for row in again.received(BOB)] == ["read", "read"]
+    again.bench.hub.state.close()
+
+
+def test_full_desk_drops_old_stanzas_and_refuses_tasks(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_WAITING", 3)
+    state = with_ada(path)
+    desk = tables.Desk(state)
+    for index in range(2):
+        assert desk.add(ADA, Node("message", {"id": str(index)}))
+    state.settle()  # two are in the file
+    for index in range(2, 5):
+        assert desk.add(ADA, Node("message", {"id": str(index)}))
+    assert not desk.add(ADA, RenewTask())
+    assert desk.count(ADA) == 3
+    assert ids_on(desk) == ["2", "3", "4"]
+    state.settle()
+    assert ids_on(desk) == ["2", "3", "4"]
+    state.close()
+
+
+def test_phone_that_is_off_drops_old_stanzas_from_the_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_WAITING", 2)
+    state = with_ada(path)
+    desk = tables.Desk(state)
+    desk.set_up(ADA, tables.PhoneSettings(is_online=False))
+    for index in range(4):
+        assert desk.add(ADA, Node("message", {"id": str(index)}))
+    assert desk.due(10) == []
+    desk.set_up(ADA, tables.PhoneSettings(is_online=True))
+    assert ids_on(desk) == ["2", "3"]
+    state.close()
+
+
+def test_what_no_wire_can_carry_is_dropped_and_nothing_else(path: str) -> None:
+    state = with_ada(path)
+    desk = tables.Desk(state)
+    desk.add(ADA, Node("message", {"id": "1"}))
+    desk.add(ADA, Node(""))
+    desk.add(ADA, RenewTask())
+    state.settle()
+    assert [work.is_stanza for work in desk.due(10)] == [True, False]
+    state.close()
+
+
+def test_sessions_that_change_within_a_unit_are_taken_back_with_it(path: str) -> None:
+    state = with_ada(path)
+    keys = Keys(Shelf(state), ADA)
+    keys.put("kind", "a", b"old")
+
+    def fail() -> None:
+        with state.unit():
+            keys.put("kind", "a", b"new")
+            keys.delete("kind", "a")
+            keys.put("kind", "b", b"more")
+            assert keys.names("kind") == ["b"]  # for that, all of it is written
+            keys.put("kind", "b", b"still more")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (keys.get("kind", "a"), keys.get("kind", "b")) == (b"old", None)
+    state.close()
+    state = State.open(path)
+    keys = Keys(Shelf(state), ADA)
+    assert (keys.get("kind", "a"), keys.names("kind")) == (b"old", ["a"])
+    state.close()
 
 
 def test_sessions_logs_and_settings_survive(path: str) -> None:
