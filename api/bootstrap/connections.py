@@ -232,7 +232,12 @@ class Connection(TCPServer):
             log.debug("connection.failed", exc_info=faults)
         finally:
             self._idle.discard(self)
-            await self._close()
+            try:
+                await self._close()
+            finally:
+                # They refer back to this; without a circle all of it is free now, and not at some full collection.
+                for name in ("protocol", "_requests"):
+                    vars(self).pop(name, None)
 
     def hang_up(self) -> None:
         """Close it, although its client may still have something to say."""

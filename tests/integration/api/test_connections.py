@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import trio
 
+from api.bootstrap.connections import Connection
 from api.bootstrap.server import ServerConfig
 from tests.integration.api.front import Front
 from tests.integration.api.test_http import Served, connect, serving
@@ -43,6 +47,29 @@ async def test_connection_is_closed_where_the_client_asked_for_it(front: Front, 
         text = await said(served, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert text.startswith(b"HTTP/1.1 ")
         assert (await said(served, b"GET " + path + b" HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 ")
+
+
+async def test_connection_that_ended_leaves_nothing_to_the_collector(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[weakref.ref[object]] = []
+    run = Connection.run
+
+    async def watched(connection: Connection) -> None:
+        await run(connection)
+        ended.append(weakref.ref(connection))
+
+    monkeypatch.setattr(Connection, "run", watched)
+    async with serving(front) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            await said(served, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with trio.fail_after(5):
+                while not ended or ended[0]() is not None:
+                    await trio.sleep(0.01)
+        finally:
+            gc.enable()
 
 
 @pytest.mark.usefixtures("impatient")
