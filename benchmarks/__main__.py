@@ -16,18 +16,19 @@ from typing import Any
 
 import trio
 
-from benchmarks.extras import EXTRAS, extra
-from benchmarks.figures import SCENARIO_TITLES, SUBJECTS
+from benchmarks.extras.extra import EXTRAS, extra
+from benchmarks.extras.profiling import PROFILE_SIZE, profile
+from benchmarks.findings.figures import SCENARIO_TITLES, SUBJECTS
+from benchmarks.findings.machine import described, machine
+from benchmarks.findings.results import RunFolder, newest_unfinished
 from benchmarks.laps import lap
 from benchmarks.live import Options
-from benchmarks.machine import described, machine
-from benchmarks.profiling import PROFILE_SIZE, profile
-from benchmarks.progress import Progress
 from benchmarks.report.data import as_json
 from benchmarks.report.markdown import write
 from benchmarks.report.terminal import terminal
-from benchmarks.results import RunFolder, newest_unfinished
-from benchmarks.runner import Plan, Runner, leaves, ticking
+from benchmarks.run.plan import Plan
+from benchmarks.run.progress import Progress
+from benchmarks.run.runner import Runner, leaves, ticking
 from whatisup.errors import SettingsError
 from whatisup.store.location import PostgresServer, locate
 
@@ -116,8 +117,8 @@ def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
     begun = {} if options.resume is None else RunFolder(options.resume).plan()
     if not begun:
         return options
-    if begun["database"] != Plan.database_of(options.database):
-        raise SystemExit(f"that run is about {begun['database']}: give --database as it was given then")
+    if begun.get("database", "sqlite") != Plan.database_of(options.database):
+        raise SystemExit(f"that run is about {begun.get('database', 'sqlite')}: give --database as it was given then")
     words = vars(options) | {name: begun[name] for name in ("rounds", "soak_s", "idle_s", "seed")}
     words |= {"full": begun["is_full"], "sizes": tuple(begun["sizes"]), "only": next(iter(begun["only"]), None)}
     words["subject"] = begun["subjects"][0] if len(begun["subjects"]) == 1 else None

@@ -15,8 +15,6 @@ import trio
 
 from actors.sandbox import SandboxClient
 from benchmarks.live import Live, Options
-from benchmarks.npm import Unavailable
-from benchmarks.processes import Sandbox
 from benchmarks.scenarios.api import api
 from benchmarks.scenarios.connect import connect, grow
 from benchmarks.scenarios.flow import inbound, outbound
@@ -27,6 +25,8 @@ from benchmarks.scenarios.webhook import webhook
 from benchmarks.subjects.baileys import Baileys
 from benchmarks.subjects.subject import Subject
 from benchmarks.subjects.whatisup import WhatIsUp
+from tests.npm import Unavailable
+from tests.processes import Sandbox
 
 __all__ = ["ORDER", "SCENARIOS", "SUBJECTS", "Live", "Options", "Unavailable", "lap"]
 

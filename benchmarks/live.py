@@ -12,10 +12,10 @@ from pathlib import Path
 import trio
 
 from actors.sandbox import SandboxClient
-from benchmarks.measure import Memory, Process
-from benchmarks.processes import Sandbox
+from benchmarks.probes.process import Memory, Process
 from benchmarks.subjects.subject import Pair, Subject
 from benchmarks.subjects.whatisup import WhatIsUp
+from tests.processes import Sandbox
 
 POLL_S = 0.05
 

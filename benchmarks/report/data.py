@@ -9,9 +9,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.figures import FIGURES, SUBJECTS
-from benchmarks.goals import COSTS, checked
-from benchmarks.results import RunFolder
+from benchmarks.findings.figures import FIGURES, SUBJECTS
+from benchmarks.findings.goals import COSTS, checked
+from benchmarks.findings.results import RunFolder
 
 
 def as_json(folder: RunFolder) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figures import BAILEYS, SCENARIO_TITLES, TITLES, WHATISUP, of_scenario
-from benchmarks.goals import COSTS, Checked, Verdict, checked
-from benchmarks.machine import described
+from benchmarks.findings.figures import BAILEYS, SCENARIO_TITLES, TITLES, WHATISUP, of_scenario
+from benchmarks.findings.goals import COSTS, Checked, Verdict, checked
+from benchmarks.findings.machine import described
+from benchmarks.findings.results import Results, RunFolder
 from benchmarks.report.plots import draw
 from benchmarks.report.rows import Row, rows, times, with_spread
-from benchmarks.results import Results, RunFolder
 
 _INTRO = """\
 # Results

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.figures import BAILEYS, FIGURES, MIB, TITLES, WHATISUP
+from benchmarks.findings.figures import BAILEYS, FIGURES, MIB, TITLES, WHATISUP
+from benchmarks.findings.results import Results, RunFolder
 from benchmarks.report.svg import Axis, Chart, Mark, Point, Series
-from benchmarks.results import Results, RunFolder
 
 INKS: Final = {WHATISUP: "a", BAILEYS: "b"}
 _SPREAD: Final = "Medians of the rounds; the strokes go from the smallest to the largest."

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.figures import BAILEYS, WHATISUP, Better, Figure, of_scenario
-from benchmarks.goals import Checked, Verdict
-from benchmarks.results import Results, Summary
+from benchmarks.findings.figures import BAILEYS, WHATISUP, Better, Figure, of_scenario
+from benchmarks.findings.goals import Checked, Verdict
+from benchmarks.findings.results import Results, Summary
 
 
 @dataclass(frozen=True, slots=True)

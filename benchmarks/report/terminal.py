@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.figures import BAILEYS, SCENARIO_TITLES, TITLES, WHATISUP
-from benchmarks.goals import COSTS, Checked, Verdict, checked
+from benchmarks.findings.figures import BAILEYS, SCENARIO_TITLES, TITLES, WHATISUP
+from benchmarks.findings.goals import COSTS, Checked, Verdict, checked
+from benchmarks.findings.results import Results, RunFolder
 from benchmarks.report.rows import Row, rows, times, with_spread
-from benchmarks.results import Results, RunFolder
 
 _TITLE, _VALUE, _RATIO = 36, 26, 9
 

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from api.demo.gateway import HOST
-from benchmarks.askers import KEY, Wish
-from benchmarks.beside import Program
 from benchmarks.live import Live
+from benchmarks.probes.spread import Spread
 from benchmarks.scenarios.flow import befriend
-from benchmarks.spread import Spread
 from benchmarks.subjects.subject import Pair
+from benchmarks.traffic.askers import KEY, Wish
+from benchmarks.traffic.programs import Program
 
 CLIENTS = 50
 ASK_S = 5.0

@@ -14,10 +14,10 @@ from typing import Literal, TypeAlias
 import trio
 
 from benchmarks.live import Live
-from benchmarks.pace import apart
-from benchmarks.passages import arrivals, deliveries
-from benchmarks.spread import Spread
+from benchmarks.probes.spread import Spread
+from benchmarks.scenarios.passages import arrivals, deliveries
 from benchmarks.subjects.subject import Posted
+from benchmarks.traffic.pace import apart
 from whatisup.control import BurstRequest
 
 Direction: TypeAlias = Literal["in", "out"]

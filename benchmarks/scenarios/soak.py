@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass, field
 import psutil
 import trio
 
-from benchmarks.fits import drift
-from benchmarks.line import Line
+from benchmarks.findings.fits import drift
+from benchmarks.findings.results import SAMPLES
 from benchmarks.live import Live
-from benchmarks.passages import arrivals, deliveries
-from benchmarks.receiver import Endpoint, open_endpoint
-from benchmarks.results import SAMPLES
+from benchmarks.probes.spread import unix_ms
+from benchmarks.scenarios.endpoint import Endpoint, open_endpoint
 from benchmarks.scenarios.flow import befriend
-from benchmarks.spread import unix_ms
+from benchmarks.scenarios.passages import arrivals, deliveries
 from benchmarks.subjects.subject import Pair, Posted
+from benchmarks.traffic.line import Line
 from whatisup.control import BurstRequest, FaultName, FaultParams, FaultRequest, Scope
 
 IN_PER_S_EACH = 0.1

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import trio
 
-from benchmarks.line import Line
 from benchmarks.live import Live
+from benchmarks.probes.spread import Spread, unix_ms
 from benchmarks.scenarios.connect import within_s
-from benchmarks.spread import Spread, unix_ms
 from benchmarks.subjects.whatisup import WhatIsUp
+from benchmarks.traffic.line import Line
 
 ASK_EVERY_S = 0.1
 

@@ -13,11 +13,11 @@ from statistics import mean
 import trio
 
 from benchmarks.live import Live
-from benchmarks.pace import apart
-from benchmarks.passages import lags, logs
-from benchmarks.receiver import Endpoint, open_endpoint
+from benchmarks.probes.spread import Spread
+from benchmarks.scenarios.endpoint import Endpoint, open_endpoint
 from benchmarks.scenarios.flow import FLOW_S, SETTLE_S, befriend
-from benchmarks.spread import Spread
+from benchmarks.scenarios.passages import lags, logs
+from benchmarks.traffic.pace import apart
 from whatisup.control import BurstRequest
 
 MODEST_S = 8.0

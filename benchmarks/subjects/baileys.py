@@ -16,9 +16,9 @@ from typing import Any
 
 import trio
 
-from benchmarks.measure import Process
-from benchmarks.npm import node_version, require_node
+from benchmarks.probes.process import Process
 from benchmarks.subjects.subject import Arrival, Counts, Pair, Posted, Stall
+from tests.npm import node_version, require_node
 
 FOLDER = Path(__file__).resolve().parents[1] / "baileys"
 READY_S = 60.0

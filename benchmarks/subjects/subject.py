@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from benchmarks.measure import Process
+from benchmarks.probes.process import Process
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,24 +16,17 @@ import trio
 
 from api.demo.client import Client
 from api.demo.gateway import HOST, Gateway
-from benchmarks.line import Lines
-from benchmarks.measure import Process
-from benchmarks.pace import apart
-from benchmarks.processes import gateway_for
-from benchmarks.rows import Rows
-from benchmarks.servers import ServersDatabase
-from benchmarks.spread import unix_ms
+from benchmarks.probes.process import Process
+from benchmarks.probes.rows import Rows
+from benchmarks.probes.spread import unix_ms
+from benchmarks.probes.watched import DURABILITY, Commits, durability, read_loop, restart_loop
+from benchmarks.subjects.servers import ServersDatabase
 from benchmarks.subjects.subject import Arrival, Counts, Pair, Posted, Stall
-from benchmarks.watched import DURABILITY, Commits, durability, read_loop, restart_loop
+from benchmarks.traffic.line import Lines
+from benchmarks.traffic.pace import apart
+from tests.processes import UNLIMITED, gateway_for
 from whatisup.store.location import SqliteFile
 
-UNLIMITED: Mapping[str, str] = {
-    "SEND_PACE_PER_S_TEST": "0",
-    "CONTACT_CHECKS_PER_MINUTE": "0",
-    "NEW_CHATS_PER_DAY": "0",
-    "RETRY_RESENDS_PER_MINUTE": "0",
-    "RATE_LIMIT_PER_S_TEST": "0",
-}
 LOOPBACK: Mapping[str, str] = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_PRIVATE_CIDRS": "127.0.0.0/8"}
 """So that webhooks reach a receiver on this machine; whatever else is said of them is as it is by default."""
 SERVER_APART = "; the database server's own CPU and memory are not counted"
@@ -57,7 +50,7 @@ class WhatIsUp:
     """The URL of a PostgreSQL server; this subject makes a database of its own there, and drops it."""
     name: str = "whatisup"
     conditions: str = ""
-    command: Sequence[str] = ("-m", "benchmarks.watched", "serve")
+    command: Sequence[str] = ("-m", "benchmarks.probes.watched", "serve")
     """What Python is told to run."""
     _gateway: Gateway | None = None
     _lines: Lines | None = None

@@ -17,27 +17,18 @@ import trio
 from actors.sandbox import SandboxClient, SandboxUnavailable
 from api.demo.client import Client
 from api.demo.gateway import HOST, Gateway
-from benchmarks.processes import Sandbox, gateway_for
 from tests.chaos.databases import Database, open_database
 from tests.chaos.hooks import SETTINGS, HookEndpoint, make_endpoints
 from tests.chaos.plan import Chat, Plan
 from tests.chaos.receiver import Receiver, open_receiver
 from tests.e2e.world import Number, World
+from tests.processes import UNLIMITED, Sandbox, gateway_for
 from whatisup.control import Switch
 
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
 AGAIN_S = 0.1
-
-UNLIMITED = {
-    "SEND_PACE_PER_S_TEST": "0",
-    "CONTACT_CHECKS_PER_MINUTE": "0",
-    "NEW_CHATS_PER_DAY": "0",
-    "RETRY_RESENDS_PER_MINUTE": "0",
-    "RATE_LIMIT_PER_S_TEST": "0",
-}
-"""Pacing, budgets and rate limits off: what they hold back cannot be told from what is lost."""
 
 
 class Broken(Exception):

@@ -14,8 +14,8 @@ import trio
 from api.demo.client import Client
 from api.demo.gateway import HOST
 from api.demo.journal import Journal
-from benchmarks.processes import Sandbox, gateway_for
 from tests.e2e.world import BEAT_MS, World
+from tests.processes import Sandbox, gateway_for
 
 # At this level everything that is ever logged is: `test_messages_secrecy.py` reads it.
 LOG_LEVEL = "debug"

@@ -24,8 +24,9 @@ import pytest
 import trio
 
 from api.demo.gateway import HOST
-from benchmarks.measure import Process
+from benchmarks.probes.process import Process
 from tests.e2e.world import Number, World, open_world
+from tests.processes import UNLIMITED
 from whatisup.control import BurstRequest
 from whatisup.sandbox.certificate import TlsIdentity
 
@@ -36,14 +37,7 @@ SESSION_BAR = 6.5
 """Bare TLS connections that a further session may weigh."""
 IN_BAR, OUT_BAR = 1.2, 6.0
 """Rounds of the yardstick that a message may cost, in and out."""
-UNLIMITED = {
-    "WHATISUP_PACE_TEST": "10000",
-    "RATE_LIMIT_PER_S_TEST": "0",
-    "SEND_PACE_PER_S_TEST": "0",
-    "CONTACT_CHECKS_PER_MINUTE": "0",
-    "NEW_CHATS_PER_DAY": "0",
-    "HEARTBEAT_INTERVAL_MS": "30000",
-}
+BEAT_MS = "30000"
 
 # Opens connections on demand and says what it weighs; run as a process of its own, so that nothing else is weighed.
 _BARE_CLIENT = """
@@ -153,7 +147,7 @@ async def _post(world: World, pairs: list[tuple[Number, str]], each: int) -> Non
 @pytest.mark.timeout(300)
 async def test_a_session_and_a_message_cost_what_they_did(tmp_path: Path) -> None:
     bare = await _bare_connection_bytes(tmp_path)
-    async with open_world(tmp_path, **UNLIMITED) as world:
+    async with open_world(tmp_path, **UNLIMITED, HEARTBEAT_INTERVAL_MS=BEAT_MS) as world:
         assert world.gateway.process is not None
         gateway = Process(world.gateway.process.pid)
         numbers = await world.pair_many(FEW)

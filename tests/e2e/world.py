@@ -19,7 +19,7 @@ from actors.sandbox import SandboxClient
 from api.demo.client import Client, Json
 from api.demo.gateway import HOST, Gateway
 from api.demo.journal import Journal, Seen
-from benchmarks.processes import Sandbox, gateway_for
+from tests.processes import Sandbox, gateway_for
 
 BEAT_MS = "500"
 QUICK_S = 30.0

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from benchmarks.npm import Unavailable, require_node
+from tests.npm import Unavailable, require_node
 
 HERE = Path(__file__).parent
 PATIENCE_S = 20.0

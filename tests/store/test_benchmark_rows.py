@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from benchmarks.rows import Rows
-from benchmarks.servers import ServersDatabase
+from benchmarks.probes.rows import Rows
+from benchmarks.subjects.servers import ServersDatabase
 from tests.postgres import Postgres
 from tests.store.conversation import Conversation, of, read, receipt
 from whatisup.store.location import locate

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from benchmarks import __main__ as command
-from benchmarks.progress import Progress
-from benchmarks.results import Place, Record, RunFolder
+from benchmarks.findings.results import Place, Record, RunFolder
+from benchmarks.run.progress import Progress
 
 
 def planned(*words: str) -> command.Plan:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from benchmarks.fits import drift, exponent, line
+from benchmarks.findings.fits import drift, exponent, line
 
 
 def test_line_through_points_is_found() -> None:

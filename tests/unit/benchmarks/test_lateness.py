@@ -7,7 +7,7 @@ import time
 import pytest
 import trio
 
-from benchmarks.lateness import Lateness, LoopWatch
+from benchmarks.probes.lateness import Lateness, LoopWatch
 
 
 def test_a_loop_that_waits_is_punctual() -> None:

@@ -14,23 +14,23 @@ import pytest
 import trio
 
 from api.demo.client import Client
-from benchmarks.askers import Asked, Wish, ask_on
-from benchmarks.beside import Notes, Program, packed
-from benchmarks.extras import bursty_lines, hammered_lines, streamed
-from benchmarks.fairness import Bursty, Hammered, Spans, Window
-from benchmarks.listeners import frames_in
-from benchmarks.measure import Process
-from benchmarks.passages import Passage
-from benchmarks.profiled import component, growth
-from benchmarks.profiling import growth_text
+from benchmarks.extras.extra import bursty_lines, hammered_lines, streamed
+from benchmarks.extras.fairness import Bursty, Hammered, Spans, Window
+from benchmarks.extras.profiled import component, growth
+from benchmarks.extras.profiling import growth_text
+from benchmarks.extras.sse import Fanout, slower
+from benchmarks.probes.process import Process
+from benchmarks.probes.spread import Spread
+from benchmarks.probes.watched import COMMITS, DURABILITY, WANTED, Commits, durability
 from benchmarks.scenarios.api import asking
+from benchmarks.scenarios.passages import Passage
 from benchmarks.scenarios.soak import OF_THE_CONTACT, OF_THE_SESSION, Sample, drawn, slopes
 from benchmarks.scenarios.webhook import Load, added_cpu_ms, whole_ways
-from benchmarks.sink import NOTES, requests_in
-from benchmarks.spread import Spread
-from benchmarks.sse import Fanout, slower
 from benchmarks.subjects.subject import Pair
-from benchmarks.watched import COMMITS, DURABILITY, WANTED, Commits, durability
+from benchmarks.traffic.askers import Asked, Wish, ask_on
+from benchmarks.traffic.listeners import frames_in
+from benchmarks.traffic.programs import Notes, Program, packed
+from benchmarks.traffic.sink import NOTES, requests_in
 
 KIB = 1024
 CALM = Window(100.0, 200.0, 0.9)

@@ -9,14 +9,14 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from benchmarks.figures import FIGURES, KIB, MIB, SCENARIO_TITLES
-from benchmarks.goals import COSTS, GOALS, Verdict, checked
-from benchmarks.machine import cpu_model, described, file_system, machine
+from benchmarks.findings.figures import FIGURES, KIB, MIB, SCENARIO_TITLES
+from benchmarks.findings.goals import COSTS, GOALS, Verdict, checked
+from benchmarks.findings.machine import cpu_model, described, file_system, machine
+from benchmarks.findings.results import Place, Record, Results, RunFolder
 from benchmarks.report.data import as_json
 from benchmarks.report.markdown import markdown, write
 from benchmarks.report.svg import Axis, Chart, Mark, Point, Series, log_ticks, nice_ticks, spread_out
 from benchmarks.report.terminal import terminal
-from benchmarks.results import Place, Record, Results, RunFolder
 
 
 def results(**figures: float) -> Results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results import FAILURES, RECORDS, Place, Record, Results, RunFolder, Summary, newest_unfinished
+from benchmarks.findings.results import FAILURES, RECORDS, Place, Record, Results, RunFolder, Summary, newest_unfinished
 
 
 def record(

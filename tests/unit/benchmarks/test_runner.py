@@ -12,11 +12,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from benchmarks.findings.results import SAMPLES, RunFolder
 from benchmarks.live import Options
-from benchmarks.npm import Unavailable
-from benchmarks.progress import Progress
-from benchmarks.results import SAMPLES, RunFolder
-from benchmarks.runner import GROWTH_MESSAGES, Plan, Runner, Step, missing
+from benchmarks.run.plan import GROWTH_MESSAGES, Plan, Step, missing
+from benchmarks.run.progress import Progress
+from benchmarks.run.runner import Runner
+from tests.npm import Unavailable
 
 PLAN = Plan(sizes=(1, 50), rounds=2)
 

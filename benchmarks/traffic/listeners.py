@@ -1,4 +1,4 @@
-"""`python -m benchmarks.listeners HOST PORT COUNT`: so many subscribers of the event stream, in one cheap process.
+"""`python -m benchmarks.traffic.listeners HOST PORT COUNT`: so many subscribers of the event stream in a cheap process.
 
 Rule: one thread and bare sockets; a subscriber reads at once whatever comes. Every event that any of them reads is
 noted in the file `listeners` of the working folder. The key comes in the environment.
@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-from benchmarks.beside import packed, say
+from benchmarks.traffic.programs import packed, say
 
 NOTES = "listeners"
 KEY = "BENCH_KEY"

@@ -15,12 +15,12 @@ from statistics import mean
 import trio
 
 from benchmarks.live import Live
-from benchmarks.pace import apart
-from benchmarks.passages import Passage, arrivals, deliveries
+from benchmarks.probes.spread import Spread, unix_ms
 from benchmarks.scenarios.flow import FLOW_S
-from benchmarks.spread import Spread, unix_ms
+from benchmarks.scenarios.passages import Passage, arrivals, deliveries
 from benchmarks.subjects.subject import Pair
 from benchmarks.subjects.whatisup import Posts
+from benchmarks.traffic.pace import apart
 from whatisup.control import BurstRequest
 
 HAMMERS = 50

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.figures import BAILEYS, WHATISUP
+from benchmarks.findings.figures import BAILEYS, WHATISUP
 
 PLAN = "plan.json"
 MACHINE = "machine.json"

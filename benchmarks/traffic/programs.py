@@ -20,17 +20,17 @@ from typing import Any
 
 import trio
 
-from benchmarks.measure import Process
+from benchmarks.probes.process import Process
 
 READY_S = 30.0
-_ROOT = str(Path(__file__).resolve().parents[1])
+_ROOT = str(Path(__file__).resolve().parents[2])
 _NOTE = struct.Struct("<30sQ")
 """An event's id has 30 characters."""
 
 
 @dataclass(slots=True)
 class Program:
-    """One of the modules of this folder. `environment` is added to ours, `asked` is what it reads first."""
+    """One of the modules of this package. `environment` is added to ours, `asked` is what it reads first."""
 
     name: str
     folder: Path
@@ -42,7 +42,7 @@ class Program:
     async def start(self) -> None:
         """Start it."""
         self.process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", f"benchmarks.{self.name}", *self.words],
+            [sys.executable, "-m", f"{__package__}.{self.name}", *self.words],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": _ROOT, **self.environment},
             stdin=subprocess.PIPE,

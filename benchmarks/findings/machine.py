@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 LIBRARIES = ("trio", "wsproto", "h11", "hypercorn", "quart", "SQLAlchemy", "cryptography", "msgspec")
-_BAILEYS = Path(__file__).parent / "baileys"
+_BAILEYS = Path(__file__).resolve().parents[1] / "baileys"
 _FLUSHES = 40
 _BLOCK = b"\0" * 4096
 

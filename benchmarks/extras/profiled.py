@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profiled serve`: the gateway with tracemalloc on, dumping a snapshot when asked by SIGPROF.
+"""`python -m benchmarks.extras.profiled serve`: the gateway with tracemalloc on; SIGPROF asks for a snapshot.
 
 Rule: only for `make bench ARGS=--profile`; it costs time and memory, so its other figures are not to be quoted.
 tracemalloc sees what Python allocates. What OpenSSL and SQLite take is the rest of the USS.
@@ -17,7 +17,7 @@ import trio
 
 _REQUEST = "snapshot-name"
 _WAIT_S = 60.0
-_PROJECT = Path(__file__).resolve().parents[1]
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def _dump(_signal: int, _frame: FrameType | None) -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     """Run the command line, watched, with tracemalloc on."""
     tracemalloc.start()
     signal.signal(signal.SIGPROF, _dump)
-    from benchmarks.watched import main as watched
+    from benchmarks.probes.watched import main as watched
 
     watched()
 

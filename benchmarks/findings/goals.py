@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from benchmarks.figures import BAILEYS, KIB, MIB, WHATISUP
-from benchmarks.fits import exponent
-from benchmarks.results import Results
+from benchmarks.findings.figures import BAILEYS, KIB, MIB, WHATISUP
+from benchmarks.findings.fits import exponent
+from benchmarks.findings.results import Results
 
 GROWTH: Final = 0.1
 """An exponent of the cost per session up to which noise explains it."""

@@ -1,4 +1,5 @@
-"""The two processes under measurement: a sandbox of its own, over wss with a state file, and a gateway that uses it.
+"""A sandbox of its own, over wss with a state file, and a gateway that uses it, as processes: what tests and benchmarks
+stand on.
 
 Rule: loopback and a temporary folder only; each process is ended by its own id, whatever happens.
 """
@@ -22,6 +23,14 @@ from whatisup.control import TOKEN_VARIABLE
 READY_S = 30.0
 # So that pacing, which protects a real server, is not what is measured.
 UNPACED = "10000"
+UNLIMITED: Mapping[str, str] = {
+    "SEND_PACE_PER_S_TEST": "0",
+    "CONTACT_CHECKS_PER_MINUTE": "0",
+    "NEW_CHATS_PER_DAY": "0",
+    "RETRY_RESENDS_PER_MINUTE": "0",
+    "RATE_LIMIT_PER_S_TEST": "0",
+}
+"""Pacing of sends, budgets and rate limits off: what they hold back cannot be told from what is lost, or slow."""
 
 
 @dataclass(slots=True)

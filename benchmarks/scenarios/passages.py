@@ -14,9 +14,9 @@ from typing import TypeVar
 import trio
 
 from benchmarks.live import Live
+from benchmarks.probes.watched import Commits
 from benchmarks.subjects.subject import Posted
 from benchmarks.subjects.whatisup import WhatIsUp
-from benchmarks.watched import Commits
 from whatisup.control import MAX_PAGE, ReceivedMessage, SentMessage
 
 Row = TypeVar("Row", ReceivedMessage, SentMessage)

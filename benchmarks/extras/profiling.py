@@ -12,16 +12,16 @@ from pathlib import Path
 import trio
 
 from actors.sandbox import SandboxClient
-from benchmarks.figures import KIB
+from benchmarks.extras.profiled import growth, request_snapshot
+from benchmarks.findings.figures import KIB
 from benchmarks.live import Live, Options
-from benchmarks.processes import Sandbox
-from benchmarks.profiled import growth, request_snapshot
 from benchmarks.scenarios.connect import grow
 from benchmarks.subjects.whatisup import WhatIsUp
+from tests.processes import Sandbox
 
 PROFILE_SIZE = 50
 SHOWN_KIB = 0.25
-_COMMAND = ("-m", "benchmarks.profiled", "serve")
+_COMMAND = ("-m", "benchmarks.extras.profiled", "serve")
 
 
 async def profile(size: int, folder: Path, say: Callable[[str], None]) -> str:

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.watched serve`: the gateway, and beside it notes of its commits and of its event loop.
+"""`python -m benchmarks.probes.watched serve`: the gateway, and beside it notes of its commits and of its event loop.
 
 Rule: nothing of the gateway's own is changed or slowed: one small append for each group commit, none for a message, and
 less than a microsecond for each turn of the loop.
 
 What is noted, in the working folder: `durability.json`, what the connection of the first commit says of its settings;
 `commits`, a record for each commit that appended events: unix nanoseconds, first and last position of those events; and
-on request (`read_loop`) `loop.json`, how late the event loop has been (`benchmarks.lateness`).
+on request (`read_loop`) `loop.json`, how late the event loop has been (`benchmarks.probes.lateness`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import FrameType
 import trio
 from sqlalchemy import Connection
 
-from benchmarks.lateness import Lateness, LoopWatch
+from benchmarks.probes.lateness import Lateness, LoopWatch
 from whatisup.store.store import Results, Store, Written
 
 DURABILITY = "durability.json"

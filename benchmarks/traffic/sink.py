@@ -1,4 +1,4 @@
-"""`python -m benchmarks.sink`: a webhook receiver that costs next to nothing and says 200 to everything.
+"""`python -m benchmarks.traffic.sink`: a webhook receiver that costs next to nothing and says 200 to everything.
 
 Rule: one thread and bare sockets, no HTTP library: what it takes is taken from the gateway that is measured. It notes
 every event in the file `sink` of its working folder, before it answers.
@@ -13,7 +13,7 @@ import socket
 import time
 
 from api.demo.gateway import HOST
-from benchmarks.beside import packed, say
+from benchmarks.traffic.programs import packed, say
 
 NOTES = "sink"
 _HEAD_END = b"\r\n\r\n"

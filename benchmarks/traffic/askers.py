@@ -1,4 +1,4 @@
-"""`python -m benchmarks.askers HOST PORT CLIENTS SECONDS`: clients of the API, each with a request under way at a time.
+"""`python -m benchmarks.traffic.askers HOST PORT CLIENTS SECONDS`: clients of the API, each with one request under way.
 
 Rule: kept-alive connections, one for each client; an answer that is none, or an error's, is counted and not hidden. The
 key comes in the environment, what to ask for (`Wish`, as JSON) on the standard input, the result goes out as a line.
@@ -20,9 +20,9 @@ from typing import Any
 import trio
 
 from api.demo.client import Client
-from benchmarks.beside import say
-from benchmarks.line import Line
-from benchmarks.spread import Spread
+from benchmarks.probes.spread import Spread
+from benchmarks.traffic.line import Line
+from benchmarks.traffic.programs import say
 
 KEY = "BENCH_KEY"
 

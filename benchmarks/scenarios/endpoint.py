@@ -1,4 +1,4 @@
-"""A webhook endpoint that never fails: a process of its own (`sink.py`), and what has arrived there.
+"""A webhook endpoint that never fails: a process of its own (`benchmarks.traffic.sink`), and what has arrived there.
 
 Rule: the gateway knows it as any customer's endpoint.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from api.demo.client import Json
 from api.demo.gateway import HOST
-from benchmarks.beside import Notes, Program
 from benchmarks.live import Live
-from benchmarks.sink import NOTES
+from benchmarks.traffic.programs import Notes, Program
+from benchmarks.traffic.sink import NOTES
 
 DRAIN_S = 60.0
 EVENTS = ("message.received",)

@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Final
 
-from benchmarks.fairness import COST_GOAL, HAMMERS, P99_GOAL, Bursty, Hammered, bursty, hammered
-from benchmarks.figures import WHATISUP
+from benchmarks.extras.fairness import COST_GOAL, HAMMERS, P99_GOAL, Bursty, Hammered, bursty, hammered
+from benchmarks.extras.sse import Fanout, measure_sse, slower
+from benchmarks.findings.figures import WHATISUP
 from benchmarks.laps import open_live
 from benchmarks.live import Live, Options
+from benchmarks.probes.spread import Spread
 from benchmarks.scenarios.connect import grow
 from benchmarks.scenarios.flow import befriend
-from benchmarks.spread import Spread
-from benchmarks.sse import Fanout, measure_sse, slower
 
 ENOUGH: Final = 100
 """Messages below which a p99 says nothing."""

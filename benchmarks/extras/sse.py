@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import trio
 
 from api.demo.gateway import HOST
-from benchmarks.beside import Notes, Program
-from benchmarks.listeners import KEY, NOTES
 from benchmarks.live import Live
-from benchmarks.pace import apart
-from benchmarks.passages import arrivals, lags
+from benchmarks.probes.spread import Spread
 from benchmarks.scenarios.flow import FLOW_S, SETTLE_S
-from benchmarks.spread import Spread
+from benchmarks.scenarios.passages import arrivals, lags
+from benchmarks.traffic.listeners import KEY, NOTES
+from benchmarks.traffic.pace import apart
+from benchmarks.traffic.programs import Notes, Program
 from whatisup.control import BurstRequest
 
 SUBSCRIBERS = (0, 1, 50, 500)

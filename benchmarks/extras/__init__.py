@@ -1,0 +1,1 @@
+"""What is measured only when it is asked for, of WhatIsUp alone, and is text."""
