@@ -20,6 +20,8 @@ ANSWERED_MS: Final = 1000.0
 """Our own bound for "requests are still answered" during a storm."""
 NEARLY: Final = 0.98
 """What of a rate has to be offered for the times at that rate to count."""
+FURTHER_TO: Final = 200
+"""A further session's price is that of those from ten up to so many, or to the largest size below that was measured."""
 
 
 class Verdict(Enum):
@@ -44,7 +46,10 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: `value` takes it from the results (None: not measured), `is_met` says whether that is enough."""
+    """One goal: `value` takes it from the results (None: not measured), `is_met` says whether that is enough.
+
+    Where `size_of` says at which size it was taken, that stands in the title for `{n}`; `size` does until it was.
+    """
 
     title: str
     bound: str
@@ -53,14 +58,16 @@ class Goal:
     is_met: Callable[[float], bool]
     key: str = ""
     size: int = 0
+    size_of: Callable[[Results], int | None] | None = None
 
     def check(self, results: Results) -> Checked:
         """Hold the results against it."""
-        found = self.value(results)
+        size = (None if self.size_of is None else self.size_of(results)) or self.size
+        title, found = self.title.format(n=size), self.value(results)
         if found is None:
-            return Checked(self.title, self.bound, "–", Verdict.NOT_MEASURED, self.key, self.size)
+            return Checked(title, self.bound, "–", Verdict.NOT_MEASURED, self.key, size)
         verdict = Verdict.MET if self.is_met(found) else Verdict.MISSED
-        return Checked(self.title, self.bound, self.shown(found), verdict, self.key, self.size)
+        return Checked(title, self.bound, self.shown(found), verdict, self.key, size)
 
 
 def _of(key: str, size: int, scale: float = 1.0) -> Callable[[Results], float | None]:
@@ -99,16 +106,25 @@ def _ratio(key: str, size: int, over: str, under: str) -> Callable[[Results], fl
     return value
 
 
-def _worst_session(results: Results) -> float | None:
-    """The most that a further session takes, over all sizes up to 200."""
-    found = [s.median for n, s in results.by_size("session_uss", WHATISUP).items() if 10 < n <= 200]
-    return max(found) / KIB if found else None
+def _furthest(results: Results) -> int | None:
+    """Up to which size a further session's price is taken."""
+    return max((n for n in results.by_size("session_uss", WHATISUP) if n <= FURTHER_TO), default=None)
 
 
-def _least_session_ratio(results: Results) -> float | None:
-    ratios = [results.ratio("session_uss", n) for n in results.sizes("connect") if 10 < n <= 200]
-    found = [ratio.median for ratio in ratios if ratio is not None]
-    return min(found) if found else None
+def _further_session(results: Results) -> float | None:
+    size = _furthest(results)
+    return None if size is None else _of("session_uss", size, KIB)(results)
+
+
+def _furthest_of_both(results: Results) -> int | None:
+    """The same, of sizes that both subjects were measured at."""
+    sizes = (n for n in results.by_size("session_uss", WHATISUP) if n <= FURTHER_TO)
+    return max((n for n in sizes if results.ratio("session_uss", n) is not None), default=None)
+
+
+def _further_session_ratio(results: Results) -> float | None:
+    size = _furthest_of_both(results)
+    return None if size is None else _ratio("session_uss", size, BAILEYS, WHATISUP)(results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +206,13 @@ def _grows(cost: Cost) -> Goal:
 
 GOALS: Final = (
     Goal(
-        "memory of a further session, idle, up to N = 200", "≤ 150 KiB", _number(0, "KiB"), _worst_session,
-        _most(150), "session_uss", 50,
+        "memory of a further session, idle, N = 10 to {n}", "≤ 150 KiB", _number(0, "KiB"), _further_session,
+        _most(150), "session_uss", FURTHER_TO, _furthest,
     ),
-    Goal("Baileys' further session over ours", "≥ x 7", _times, _least_session_ratio, _least(7)),
+    Goal(
+        "Baileys' further session over ours, N = 10 to {n}", "≥ x 7", _times, _further_session_ratio, _least(7),
+        size=FURTHER_TO, size_of=_furthest_of_both,
+    ),
     Goal(
         "whole process at N = 50, RSS over Baileys'", "< x 0.5", _times, _ratio("rss", 50, WHATISUP, BAILEYS),
         lambda v: v < 0.5, "rss", 50,

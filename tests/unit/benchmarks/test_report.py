@@ -77,6 +77,27 @@ def test_times_at_a_rate_do_not_count_where_less_was_offered() -> None:
     assert verdict("p99 to durable row", results(in_goal_p99_ms=51.0, in_goal_offered_per_s=500.0)) is Verdict.MISSED
 
 
+def test_a_further_session_is_priced_up_to_200_or_to_the_largest_size_below() -> None:
+    def of(ours: dict[int, float], theirs: dict[int, float]) -> list[tuple[str, str, Verdict, int]]:
+        sizes = [("whatisup", n, v) for n, v in ours.items()] + [("baileys", n, v) for n, v in theirs.items()]
+        records = [Record(Place("connect", who, n, 1), {"session_uss": v * KIB}) for who, n, v in sizes]
+        found = [one for one in checked(Results(records)) if "further session" in one.title and "10 to" in one.title]
+        return [(one.title.split("= ")[1], one.value, one.verdict, one.size) for one in found]
+
+    assert of({50: 160, 200: 90, 1000: 300}, {50: 1000, 200: 900}) == [
+        ("10 to 200", "90 KiB", Verdict.MET, 200),
+        ("10 to 200", "x 10.00", Verdict.MET, 200),
+    ]
+    assert of({50: 160, 200: 90}, {50: 800}) == [
+        ("10 to 200", "90 KiB", Verdict.MET, 200),
+        ("10 to 50", "x 5.00", Verdict.MISSED, 50),
+    ]
+    assert of({50: 160}, {}) == [
+        ("10 to 50", "160 KiB", Verdict.MISSED, 50),
+        ("10 to 200", "–", Verdict.NOT_MEASURED, 200),
+    ]
+
+
 def test_growth_of_a_cost_is_fitted_over_the_sizes() -> None:
     def of(sizes: dict[int, float]) -> Results:
         return Results([Record(Place("connect", "whatisup", n, 1), {"session_uss": v}) for n, v in sizes.items()])
