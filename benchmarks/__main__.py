@@ -40,7 +40,7 @@ LIMIT_S = 585.0
 """A quick run ends by then, whatever is still missing."""
 PLANNED_S = 560.0
 """No repetition is begun in it that would not be over by then."""
-QUICK = Options(is_full=False, idle_s=8.0, paced_s=6.0)
+QUICK = Options(is_full=False, idle_s=8.0, paced_s=6.0, flood_out=1000)
 MAX_LOAD = 0.5
 """A one-minute load from which a warning is due."""
 
@@ -105,6 +105,7 @@ def planned(options: argparse.Namespace) -> Plan:
             is_full=base.is_full,
             idle_s=options.idle_s or base.idle_s,
             paced_s=base.paced_s,
+            flood_out=base.flood_out,
             soak_s=options.soak_s,
             seed=options.seed,
             database=options.database or "",

@@ -27,7 +27,7 @@ class Options:
     is_full: bool = False
     flood_in: int = 2000
     """Messages offered at once, over all sessions."""
-    flood_out: int = 500
+    flood_out: int = 2000
     growth_messages: int = 0
     idle_s: float = 20.0
     paced_s: float = 12.0

@@ -179,7 +179,7 @@ _TABLE: Final = (
     *_restart("storm", "storm", "sandbox killed and started: from its listening until all are connected"),
     Figure(
         "storm_answer_p99_ms", "storm", "API answers meanwhile, p99", "ms", _LESS,
-        "a request every few milliseconds",
+        "a request, its answer, a tenth of a second, the next",
     ),
 )  # fmt: skip
 

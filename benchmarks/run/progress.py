@@ -54,9 +54,8 @@ class Progress:
     def begin(self, what: str) -> None:
         """From now on that is being done."""
         self._what, self._word = what, ""
-        self.draw() if self.is_terminal else self._write(
-            f"[{clock(self._spent_s)}] {what}, about {clock(self._rest_s)} left"
-        )
+        left = f", about {clock(self._rest_s)} left" if self._left_s else ""
+        self.draw() if self.is_terminal else self._write(f"[{clock(self._spent_s)}] {what}{left}")
 
     def say(self, word: str) -> None:
         """A word of what is being done; where there is no terminal it is a line of its own."""
@@ -84,7 +83,8 @@ class Progress:
             return
         whole = self._spent_s + self._rest_s
         share = self._spent_s / whole if whole > 0 else 0.0
-        text = f"{bar(share)} {clock(self._rest_s)} left  {self._what}: {self._word}".rstrip(": ")
+        left = f"{bar(share)} {clock(self._rest_s)} left" if self._left_s else f"{clock(self._spent_s)} spent"
+        text = f"{left}  {self._what}: {self._word}".rstrip(": ")
         width = shutil.get_terminal_size().columns - 1
         self.out.write("\r" + text[:width].ljust(width))
         self.out.flush()

@@ -27,7 +27,7 @@ NOTE: Final = "limits and pacing are off; "
 _LOG_TAIL: Final = 25
 _GUESS_S: Final = 15.0
 _GUESS_EACH_S: Final = 0.1
-_GROWTH_S: Final = 300.0
+_GROWTH_S: Final = 120.0
 _END_S: Final = 2.0
 """What the end of a lap takes."""
 

@@ -91,7 +91,8 @@ async def _both(live: Live, way: Direction) -> Mapping[str, float]:
             "goal_p99_ms": goal.way.p99,
             "goal_per_s": goal.messages / goal.wall_s,
         }
-    flood = await flow(live, way, None, options.flood_in if way == "in" else options.flood_out)
+    count = options.flood_in if way == "in" else options.flood_out
+    flood = await flow(live, way, None, count, is_timed=False)
     figures |= {
         "per_cpu_s": flood.per_cpu_s,
         "per_s": flood.messages / flood.wall_s,
@@ -122,7 +123,10 @@ async def befriend(live: Live) -> None:
 
 
 async def flow(live: Live, way: Direction, per_s: float | None, messages: int, *, is_timed: bool = True) -> Flow:
-    """About so many messages over all sessions, `per_s` a second in all, or as fast as it goes."""
+    """About so many messages over all sessions, `per_s` a second in all, or as fast as it goes.
+
+    With `is_timed` all phones' logs are read afterwards for the way of each message, which takes a while for many.
+    """
     each = max(1, round(messages / live.size))
     found, mark = Flow(each * live.size, trio.current_time()), live.subject.mark()
     rate = None if per_s is None else per_s / live.size

@@ -61,6 +61,12 @@ def test_a_run_that_is_gone_on_with_is_what_it_was_begun_as(tmp_path: Path, word
     assert command.planned(again) == plan
 
 
+def test_a_run_from_before_there_was_a_choice_of_database_is_gone_on_with(tmp_path: Path) -> None:
+    plan = planned("--full")
+    RunFolder(tmp_path).begin({name: value for name, value in plan.as_json().items() if name != "database"}, {})
+    assert command.planned(command._as_begun(command._parse(["--resume", str(tmp_path)]))) == plan
+
+
 def test_report_is_made_again_without_measuring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from benchmarks.findings.results import SAMPLES, RunFolder
 from benchmarks.live import Options
-from benchmarks.run.plan import GROWTH_MESSAGES, Plan, Step, missing
+from benchmarks.run.plan import Plan, Step, missing
 from benchmarks.run.progress import Progress
 from benchmarks.run.runner import Runner
 from tests.npm import Unavailable
@@ -71,10 +71,10 @@ def order(plan: Plan) -> list[tuple[int, int, str]]:
     return [(step.round, step.size, step.subject) for heat in plan.heats() for step in heat]
 
 
-def test_rounds_are_interleaved_and_subjects_take_turns_to_be_first() -> None:
+def test_rounds_are_interleaved_and_subjects_and_sizes_take_turns_to_be_first() -> None:
     assert order(PLAN) == [
         (1, 1, "whatisup"), (1, 1, "baileys"), (1, 50, "whatisup"), (1, 50, "baileys"),
-        (2, 1, "baileys"), (2, 1, "whatisup"), (2, 50, "baileys"), (2, 50, "whatisup"),
+        (2, 50, "baileys"), (2, 50, "whatisup"), (2, 1, "baileys"), (2, 1, "whatisup"),
     ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_growth_is_looked_at_once() -> None:
     plan = replace(PLAN, is_full=True)
     found = [step for heat in plan.heats() for step in heat if plan.options_for(step).growth_messages]
     assert [(step.round, step.size, step.subject) for step in found] == [(1, 50, "whatisup"), (1, 50, "baileys")]
-    assert plan.options_for(found[0]).growth_messages == GROWTH_MESSAGES
+    assert [plan.options_for(step).growth_messages for step in found] == [100_000, 20_000]
     assert not any(PLAN.options_for(step).growth_messages for heat in PLAN.heats() for step in heat)
 
 
@@ -166,7 +166,7 @@ async def test_repetitions_are_dropped_and_scenarios_never(
     run, out = runner(replace(PLAN, rounds=3, limit_s=limit_s), tmp_path, laps)
     await run.run()
     assert [(subject, size) for subject, size, _ in laps.ran] == [
-        ("whatisup", 1), ("baileys", 1), ("whatisup", 50), ("baileys", 50), ("baileys", 1), ("whatisup", 1), *more,
+        ("whatisup", 1), ("baileys", 1), ("whatisup", 50), ("baileys", 50), *more, ("baileys", 1), ("whatisup", 1),
         ("whatisup", 1), ("baileys", 1),
     ]  # fmt: skip
     assert run.is_whole
@@ -202,6 +202,14 @@ def test_missing_leaves_laps_out_that_are_there() -> None:
 def test_plan_is_told_from_another_by_what_it_says() -> None:
     assert json.loads(json.dumps(PLAN.as_json())) == PLAN.as_json()
     assert replace(PLAN, rounds=3).as_json() != PLAN.as_json()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_says_nothing_of_what_is_left_where_nobody_knows(is_terminal: bool) -> None:
+    out = io.StringIO()
+    Progress(out, lambda: 0.0, is_terminal).begin("sse")
+    assert "sse" in out.getvalue()
+    assert "left" not in out.getvalue()
 
 
 @pytest.mark.parametrize(("is_terminal", "ending"), [(True, "\r"), (False, "\n")])
