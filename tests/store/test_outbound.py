@@ -166,7 +166,21 @@ def test_outbox_keeps_the_order_of_acceptance(talk: Conversation) -> None:
         talk.accept(f"X{n}", instance_id=other.id)
     assert queued(talk) == [f"W{n}" for n in range(6)]
     assert queued(talk, 2) == ["W0", "W1"]
-    assert queued(talk, 2, ["2@lid"]) == ["W1", "W3"]
+    assert elsewhere(talk, 2, ["2@lid"]) == (["W1", "W3"], None)
+
+
+def elsewhere(talk: Conversation, *args: Any, **more: Any) -> tuple[list[str], int | None]:
+    found, passed = talk.store.read(lambda conn, vault: outbox.elsewhere(conn, vault, talk.id, *args, **more))
+    return [item.wa_id for item in found], passed
+
+
+def test_long_queue_of_chats_that_wait_is_looked_over_in_spans(talk: Conversation) -> None:
+    waiting = [talk.accept(f"W{n}", "2@lid", expires_at=NOW + DAY_MS) for n in range(5)]
+    talk.accept("OTHER", LID_JID)
+    assert elsewhere(talk, 9, ["2@lid"], span=3) == ([], waiting[2].position)
+    assert elsewhere(talk, 9, ["2@lid"], span=3, after=waiting[2].position) == (["OTHER"], waiting[4].position + 1)
+    assert elsewhere(talk, 9, ["2@lid", LID_JID], span=3, after=waiting[2].position) == ([], waiting[4].position + 1)
+    assert elsewhere(talk, 9, ["2@lid", LID_JID], span=3, after=waiting[4].position) == ([], None)
     assert talk.store.read(outbox.counts, talk.id) == {"queued": 6}
 
 

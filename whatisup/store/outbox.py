@@ -7,7 +7,7 @@ what its predecessor owed.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from msgspec import json, msgpack
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
@@ -40,7 +40,19 @@ _WAITING = _ITEMS.where(
     outbox.c.stage == literal_column("'queued'"),
     outbox.c.expires_at > bindparam("now"),
 )
-_WAITING_ELSEWHERE = _WAITING.where(outbox.c.chat.not_in(bindparam("skipped", expanding=True)))
+_QUEUE = (
+    select(outbox.c.position, outbox.c.chat)
+    .where(
+        outbox.c.instance_id == bindparam("instance"),
+        outbox.c.stage == literal_column("'queued'"),
+        outbox.c.position > bindparam("after"),
+    )
+    .order_by(outbox.c.position)
+)
+_NEAR = _QUEUE.limit(bindparam("span")).subquery("near")
+_ELSEWHERE = _ITEMS.join(_NEAR, _NEAR.c.position == outbox.c.position).where(
+    _NEAR.c.chat.not_in(bindparam("skipped", expanding=True)), outbox.c.expires_at > bindparam("now")
+)
 _SENT = _ITEMS.where(
     outbox.c.instance_id == bindparam("instance"),
     outbox.c.stage.in_(("sealed", "resync")),
@@ -58,7 +70,11 @@ def _in_order(query: Select[Any]) -> Prepared:
     return Prepared(query.order_by(outbox.c.position).limit(bindparam("most")))
 
 
-_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE = map(_in_order, (_WAITING, _WAITING_ELSEWHERE, _SENT, _MISSED, _NAMED))
+_QUEUED, _OTHER_CHATS, _SEALED, _RESYNCS, _ONE = map(_in_order, (_WAITING, _ELSEWHERE, _SENT, _MISSED, _NAMED))
+_END_OF_SPAN = Prepared(_QUEUE.limit(1).offset(bindparam("span")))
+
+LOOKED_OVER: Final = 4096
+"""How many rows of chats that wait are looked over at once: about a millisecond."""
 
 
 def upcoming(
@@ -66,17 +82,43 @@ def upcoming(
     vault: Vault,
     instance_id: str,
     limit: int = 64,
-    skip_chats: Collection[str] = (),
     *,
     now: int = 0,
 ) -> list[OutboxItem]:
     """What is to be encrypted next; messages past their `expires_at` at `now` (unix ms) are left out."""
-    if skip_chats:
-        return _read(conn, vault, _OTHER_CHATS, limit, instance=instance_id, now=now, skipped=list(skip_chats))
     return _read(conn, vault, _QUEUED, limit, instance=instance_id, now=now)
 
 
 next = upcoming  # noqa: A001 # read as `outbox.next`
+
+
+def elsewhere(
+    conn: Connection,
+    vault: Vault,
+    instance_id: str,
+    limit: int,
+    skip_chats: Collection[str],
+    *,
+    now: int = 0,
+    after: int = 0,
+    span: int = LOOKED_OVER,
+) -> tuple[list[OutboxItem], int | None]:
+    """As `upcoming`, of all chats but these, among the next `span` queued rows behind the position `after`.
+
+    Where there are so many, the second value is the position of the last: there may be more behind it.
+    """
+    here: dict[str, Any] = {"instance": instance_id, "after": after}
+    found = _read(conn, vault, _OTHER_CHATS, limit, **here, now=now, span=span, skipped=list(skip_chats))
+    return found, _END_OF_SPAN.scalar(conn, **here, span=span - 1)
+
+
+def owed(conn: Connection, vault: Vault, instance_id: str, now: int) -> tuple[bool, bool, bool]:
+    """Whether there is anything to encrypt, to send as it is, and to encrypt for more devices."""
+    return (
+        bool(upcoming(conn, vault, instance_id, 1, now=now)),
+        bool(sealed(conn, vault, instance_id, 1)),
+        bool(resyncs(conn, vault, instance_id, 1)),
+    )
 
 
 def sealed(conn: Connection, vault: Vault, instance_id: str, limit: int = 256) -> list[OutboxItem]:

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from actors.instance.messaging.plans import Plan
 from whatisup.jid import Jid
+from whatisup.protocol.messaging.keyring import Keyring
 
 NEVER: Final = float("inf")
 ACK_S: Final = 75.0
@@ -58,6 +60,11 @@ class Flights:
         """One of them."""
         return self._flights.get(wa_id)
 
+    def is_mismatch(self, wa_id: str, phash: str | None) -> bool:
+        """Whether an ack with this hash tells of other devices than one of them went to."""
+        flight = self._flights.get(wa_id)
+        return flight is not None and not flight.is_resync and phash not in (None, flight.phash)
+
     def depart(self, wa_id: str, flight: Flight) -> None:
         """It was sent just now, for the first time or again."""
         self._flights.pop(wa_id, None)
@@ -82,3 +89,9 @@ class Flights:
         for flight in self._flights.values():
             if flight.token_due == user:
                 flight.token_due = None
+
+
+def missed(ring: Keyring, plan: Plan | None, flight: Flight) -> tuple[str, ...]:
+    """The devices of a chat that a message was not encrypted for."""
+    served = {ring.canonical(device) for device in flight.devices}
+    return tuple(str(d) for d in (plan.devices if plan else ()) if ring.canonical(d) not in served)

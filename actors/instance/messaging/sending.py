@@ -12,46 +12,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import structlog
 import trio
 
 from actors.instance.messaging.budgets import Bucket
 from actors.instance.messaging.drafts import Draughtsman
 from actors.instance.messaging.first_contacts import FirstContacts
-from actors.instance.messaging.flights import Flight, Flights
+from actors.instance.messaging.flights import Flight, Flights, missed
 from actors.instance.messaging.host import Host
 from actors.instance.messaging.names import identity_changed
 from actors.instance.messaging.plans import Plan
 from actors.instance.messaging.queries import Queries
 from actors.instance.messaging.refusals import Refusal, refusal_of
 from actors.instance.messaging.ring import KeyShelf, ops_of
-from whatisup.errors import StoreUnavailable
+from actors.instance.messaging.sealer import Sealer, sealed_row
 from whatisup.jid import Jid
-from whatisup.protocol.content.compose import CannotCompose
 from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, TokenIssued
 from whatisup.protocol.messaging.keyring import TOKEN, Own
-from whatisup.protocol.messaging.sealing import Draft, NoDevices, Sealed, seal, seal_for_devices
+from whatisup.protocol.messaging.sealing import Draft, Sealed
 from whatisup.protocol.messaging.tokens import TokenEntry
 from whatisup.protocol.stanzas.ack import MessageAck
 from whatisup.protocol.stanzas.message import parse_message
-from whatisup.store import (
-    AckMessage,
-    AppendEvent,
-    CloseOutbox,
-    FailMessage,
-    Op,
-    OutboxItem,
-    Retained,
-    SealedMessage,
-    SealMessages,
-    outbox,
-    retained,
-)
+from whatisup.store import AckMessage, AppendEvent, FailMessage, Op, OutboxItem, SealMessages, outbox, retained
 from whatisup.wire import decode_node
-
-log = structlog.get_logger(__name__)
 
 NEVER: Final = float("inf")
 WINDOW: Final = 64
@@ -82,6 +66,7 @@ class Sending:
         "_look_again_at",
         "_mismatched",
         "_needs_resync",
+        "_passed",
         "_reseal",
         "_resealed",
         "_shelf",
@@ -106,6 +91,7 @@ class Sending:
         self._is_dirty = True
         self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
+        self._passed = 0  # up to this position all that is queued is of chats that wait
         self._look_again_at = NEVER
         self._flights = Flights()
         self._issuing: set[Jid] = set()
@@ -172,20 +158,30 @@ class Sending:
                 return
             self._is_dirty = False  # news that comes while we read, or what waits, brings us back
             self._look_again_at = trio.current_time() + LOOK_AGAIN_S
-            upcoming = partial(outbox.upcoming, now=self._host.services.unix_ms())
-            items = await self._host.services.database.look(upcoming, self._host.id, room, self.queries.waits.chats)
-            if not items:
-                return
+            items = await self._upcoming(room)
             self._is_dirty = self._is_dirty or len(items) == room
             await self._work(items)
             if self._is_dirty:
                 await trio.lowlevel.checkpoint()
 
+    async def _upcoming(self, room: int) -> Sequence[OutboxItem]:
+        """What is to be encrypted next; where that needs a longer look past chats that wait, we are called again."""
+        services, skipped = self._host.services, self.queries.waits.chats
+        if not skipped:
+            return await services.database.look(partial(outbox.upcoming, now=services.unix_ms()), self._host.id, room)
+        now_ms, span = services.unix_ms(), outbox.LOOKED_OVER
+        elsewhere = partial(outbox.elsewhere, now=now_ms, after=self._passed, span=span)
+        items, passed = await services.database.look(elsewhere, self._host.id, room, skipped)
+        if passed is not None:
+            self._is_dirty = True
+            self._passed = self._passed if items else passed
+        return items
+
     # --- for the first time ---------------------------------------------------------------------------------------
 
     async def _work(self, items: Sequence[OutboxItem]) -> None:
         """Seal and send these rows, as far as their chats allow; the other chats are blocked until they do."""
-        if self.own is None:
+        if self.own is None or not items:
             return
         man = Draughtsman(self._host, self._shelf, self.own)
         plans = await self.queries.plan(man, (item.chat for item in items))
@@ -195,12 +191,13 @@ class Sending:
         self._first_contacts.count(plans, self.queries.waits)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
+        sealer = Sealer(self._host, man, self.queries.bundles)
         turn_ends_at = trio.current_time() + TURN_S
         for item in items:
             if item.chat in absent:
-                ops.append(self._fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
+                ops.append(sealer.fail(item, "not_on_whatsapp", "this number has no WhatsApp account"))
             elif item.chat in plans.ready and item.chat not in self.queries.waits:
-                outcome = await self._seal(man, item, plans.ready[item.chat])
+                outcome = await sealer.seal(item, plans.ready[item.chat])
                 if trio.current_time() >= turn_ends_at:  # many devices, or new sessions, take long
                     await trio.lowlevel.checkpoint()
                     turn_ends_at = trio.current_time() + TURN_S
@@ -209,32 +206,6 @@ class Sending:
                 else:
                     ops.append(outcome)
         await self._commit_and_send(man, plans.ready, sealed, ops)
-
-    async def _seal(self, man: Draughtsman, item: OutboxItem, plan: Plan) -> tuple[Draft, Sealed] | Op:
-        try:
-            draft = await man.draft(item, plan)
-            return draft, self._encrypt(man, draft, plan, plan.devices)
-        except NoDevices as error:
-            log.info("message.no_devices", instance_id=self._host.id, why=[why for _, why in error.skipped])
-            return self._fail(item, "no_devices", "none of this contact's devices could be encrypted for")
-        except CannotCompose as error:
-            return self._fail(item, "invalid_body", str(error))
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # one message that cannot be sealed must not keep the others from being sent
-            log.error("message.not_sealable", instance_id=self._host.id, error=type(error).__name__)
-            return self._fail(item, "internal_error", "the message could not be encrypted; this is a defect of ours")
-
-    def _encrypt(
-        self, man: Draughtsman, draft: Draft, plan: Plan, devices: Sequence[Jid], *, is_resync: bool = False
-    ) -> Sealed:
-        known = self.queries.bundles.of(devices)
-        token = plan.token.usable(self._host.services.unix_ms() / 1000)
-        run = seal_for_devices if is_resync else seal
-        return run(draft, devices, man.ring, man.own, bundles=known, token=token, entropy=self._host.services.entropy)
-
-    def _fail(self, item: OutboxItem, reason: str, detail: str) -> Op:
-        return FailMessage(item.message_id, reason, detail, self._host.services.unix_ms())
 
     async def _commit_and_send(
         self,
@@ -248,7 +219,7 @@ class Sending:
         told = [identity_changed(man.ring, device, now_ms) for device in renewed]
         every: list[Op] = [*ops, *told, *ops_of(changes)]
         if sealed:
-            every.append(SealMessages(tuple(_sealed_row(*one) for one in sealed)))
+            every.append(SealMessages(tuple(sealed_row(*one) for one in sealed)))
         if not every:
             return
         with self._host.services.tracer.batch(instance_id=self._host.id) as batch:
@@ -277,7 +248,7 @@ class Sending:
         self._has_resumed = True
         self._is_dirty = False  # news that comes while we read brings us back
         self._look_again_at = trio.current_time() + LOOK_AGAIN_S
-        owed = await self._host.services.database.look(_owed, self._host.id, self._host.services.unix_ms())
+        owed = await self._host.services.database.look(outbox.owed, self._host.id, self._host.services.unix_ms())
         has_queued, has_sealed, self._needs_resync = owed
         self._is_dirty = self._is_dirty or has_queued
         if has_sealed:
@@ -313,7 +284,7 @@ class Sending:
     def ops_of_ack(self, ack: MessageAck) -> list[Op]:
         """What an ack changes in the store; a mismatch of devices is settled first, and a refusal perhaps retried."""
         if ack.error is None:
-            return [self._taken(ack.id, ack.unix_t, () if self._is_mismatch(ack) else None)]
+            return [self._taken(ack.id, ack.unix_t, () if self._flights.is_mismatch(ack.id, ack.phash) else None)]
         refusal = refusal_of(ack.error)
         now_ms = self._host.services.unix_ms()
         if refusal.reseal and ack.id in self._flights and ack.id not in self._resealed:
@@ -329,13 +300,9 @@ class Sending:
         at = self._host.services.unix_ms() if unix_t is None else unix_t * 1000
         return AckMessage(wa_id, at, resync)
 
-    def _is_mismatch(self, ack: MessageAck) -> bool:
-        flight = self._flights.get(ack.id)
-        return flight is not None and not flight.is_resync and ack.phash not in (None, flight.phash)
-
     def acked(self, ack: MessageAck) -> None:
         """What `ops_of_ack` says is committed: go on from there."""
-        is_mismatch = self._is_mismatch(ack)
+        is_mismatch = self._flights.is_mismatch(ack.id, ack.phash)
         flight = self._flights.land(ack.id)
         if flight is None:
             return
@@ -369,6 +336,7 @@ class Sending:
         """Something changed for who waits: look again."""
         if has_news:
             self._is_dirty = self._has_news = True
+            self._passed = 0
 
     def restrict(self, kind: str, until: float) -> None:
         """Write to nobody new until that monotonic time, for a reason of that kind."""
@@ -428,15 +396,9 @@ class Sending:
         for wa_id, flight in list(self._mismatched.items()):
             if flight.chat in plans.ready or flight.chat not in self.queries.waits:
                 del self._mismatched[wa_id]
-                ops.append(self._taken(wa_id, None, self._missed(man, plans.ready.get(flight.chat), flight) or None))
+                ops.append(self._taken(wa_id, None, missed(man.ring, plans.ready.get(flight.chat), flight) or None))
         self._needs_resync = self._needs_resync or bool(ops)
         await self._commit_and_send(man, {}, (), ops)
-
-    @staticmethod
-    def _missed(man: Draughtsman, plan: Plan | None, flight: Flight) -> tuple[str, ...]:
-        """The devices of a chat that a message was not encrypted for."""
-        served = {man.ring.canonical(device) for device in flight.devices}
-        return tuple(str(d) for d in (plan.devices if plan else ()) if man.ring.canonical(d) not in served)
 
     async def _seal_resyncs(self) -> None:
         """Encrypt for devices that the server named, under the same id."""
@@ -457,17 +419,18 @@ class Sending:
         plans = await self.queries.plan(man, (item.chat for item in items))
         absent = self.queries.ask_for_lists(plans)
         self.queries.ask_for_bundles(plans)
+        sealer = Sealer(self._host, man, self.queries.bundles)
         ops: list[Op] = []
         sealed: list[tuple[OutboxItem, Draft, Sealed]] = []
         for item in items:
             kept = await self._host.services.database.look(retained.get, self._host.id, item.wa_id)
             plan = plans.ready.get(item.chat)
             if item.chat in absent or kept is None:
-                ops.append(self._give_up(item, only=only))
+                ops.append(sealer.give_up(item, only=only))
             elif plan is None or item.chat in self.queries.waits:
                 self._put_back(item, only=only)
             else:
-                outcome = self._encrypt_one_again(man, item, kept, plan, only=only)
+                outcome = sealer.again(item, kept, plan, only=only)
                 if isinstance(outcome, tuple):
                     sealed.append((item, *outcome))
                 else:
@@ -476,41 +439,8 @@ class Sending:
             self._resealed |= {item.wa_id for item, _, _ in sealed}
         await self._commit_and_send(man, plans.ready, sealed, ops)
 
-    def _encrypt_one_again(
-        self, man: Draughtsman, item: OutboxItem, kept: Retained, plan: Plan, *, only: bool
-    ) -> tuple[Draft, Sealed] | Op:
-        wanted = {Jid.parse(text) for text in item.resync_devices or ()}
-        devices = [device for device in plan.devices if not only or device in wanted]
-        draft = man.draft_again(item, kept, plan)
-        try:
-            return draft, self._encrypt(man, draft, plan, devices, is_resync=only)
-        except NoDevices:
-            return self._give_up(item, only=only)
-
-    def _give_up(self, item: OutboxItem, *, only: bool) -> Op:
-        if only:  # the server took the message; what is missing are some devices
-            return CloseOutbox((item.message_id,))
-        return self._fail(item, "no_devices", "none of this contact's devices could be encrypted for")
-
     def _put_back(self, item: OutboxItem, *, only: bool) -> None:
         if only:
             self._needs_resync = True
         else:
             self._reseal.add(item.wa_id)
-
-
-def _owed(conn: Any, vault: Any, instance_id: str, now_ms: int) -> tuple[bool, bool, bool]:
-    """Whether there is anything to encrypt, to send as it is, and to encrypt for more devices."""
-    is_queued = bool(outbox.upcoming(conn, vault, instance_id, 1, now=now_ms))
-    return (
-        is_queued,
-        bool(outbox.sealed(conn, vault, instance_id, 1)),
-        bool(outbox.resyncs(conn, vault, instance_id, 1)),
-    )
-
-
-def _sealed_row(item: OutboxItem, draft: Draft, sealed: Sealed) -> SealedMessage:
-    composed = draft.composed
-    return SealedMessage(
-        item.message_id, sealed.stanza, composed.message, composed.stanza_type, composed.edit, draft.unix_ms // 1000
-    )

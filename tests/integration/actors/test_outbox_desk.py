@@ -276,3 +276,28 @@ async def test_what_nobody_told_of_is_found_after_a_while(
             await office.pump()
     assert office.line.ids() == ["ONE", "TWO"]
     assert trio.current_time() - looked_at >= 0.1, "and not read at every turn"
+
+
+async def test_chats_behind_a_long_queue_that_waits_are_found(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LOOKED_OVER", 3)
+    _, bob, carol = people
+    names = [f"B{number}" for number in range(8)]
+    for name in names:
+        office.accept(name, bob)
+    await office.pump()
+    office.accept("C", carol)
+    await office.nudge()
+    (about_bob, about_carol) = office.line.lists_asked
+    assert carol.digits in {jid.user for jid in about_carol}
+    office.accept("C2", carol)
+    await office.nudge()
+    assert len(office.line.lists_asked) == 2, "nothing is asked twice"
+    office.line.lists_asked.clear()
+    await office.answer_lists(about_carol, *people)
+    await office.answer_all(*people)
+    assert office.line.ids() == ["C", "C2"]
+    await office.answer_lists(about_bob, *people)
+    await office.answer_all(*people)
+    assert office.line.ids() == ["C", "C2", *names], "what was looked past is looked at again"
