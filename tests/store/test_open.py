@@ -32,7 +32,8 @@ import sys
 from whatisup.store import Secrets, Store
 with Store.open(sys.argv[1], Secrets(*sys.argv[2:])) as store:
     store.probe()
-print(" ".join(name for name in ("alembic", "psycopg", "sqlalchemy.orm") if name in sys.modules))
+heavy = ("alembic", "psycopg", "sqlalchemy.dialects.postgresql", "sqlalchemy.orm")
+print(" ".join(name for name in heavy if name in sys.modules))
 """
 
 

@@ -97,7 +97,7 @@ webhook_deliveries = Table(
         "position",
         **only("next_attempt_at IS NOT NULL"),
     ),
-    # Written alike for both, since each knows its own truth: 1 and true.
+    # On PostgreSQL, where the truth is no number: is_late AND next_attempt_at IS NOT NULL.
     Index(
         "deliveries_late",
         "endpoint_id",
@@ -106,7 +106,6 @@ webhook_deliveries = Table(
         "next_attempt_at",
         "position",
         sqlite_where=text("is_late = 1 AND next_attempt_at IS NOT NULL"),
-        postgresql_where=text("is_late AND next_attempt_at IS NOT NULL"),
     ),
     Index("deliveries_failed", "customer_id", "mode", "position", **only("status = 'failed'")),
     Index("deliveries_unsettled", "event_id", **only("next_attempt_at IS NOT NULL")),
