@@ -20,11 +20,8 @@ def body_of(conn: Connection, vault: Vault, row: Row) -> dict[str, Any] | None:
     Raises:
         SealBroken: it was moved here from elsewhere, or changed.
     """
-    if row.body is None:
-        return None
-    key = datakeys.of_row(conn, vault, row.data_key_id, row.customer_id)
-    body: dict[str, Any] | None = json.decode(vault.open(key, "messages", "body", (row.id,), row.body))
-    return body
+    opened = _opened(conn, vault, row, "body")
+    return None if opened is None else json.decode(opened)
 
 
 def original_of(conn: Connection, vault: Vault, row: Row) -> bytes | None:
@@ -33,10 +30,15 @@ def original_of(conn: Connection, vault: Vault, row: Row) -> bytes | None:
     Raises:
         SealBroken: it was moved here from elsewhere, or changed.
     """
-    if row.original is None:
+    return _opened(conn, vault, row, "original")
+
+
+def _opened(conn: Connection, vault: Vault, row: Row, column: str) -> bytes | None:
+    sealed = getattr(row, column)
+    if sealed is None:
         return None
     key = datakeys.of_row(conn, vault, row.data_key_id, row.customer_id)
-    return vault.open(key, "messages", "original", (row.id,), row.original)
+    return vault.open(key, "messages", column, (row.id,), sealed)
 
 
 def message_of(row: Row, body: dict[str, Any] | None) -> Message:

@@ -22,7 +22,7 @@ from tests.unit.whatisup.protocol.messaging.parties import Device, Person, entro
 from whatisup.jid import Jid
 from whatisup.lifecycle import State
 from whatisup.protocol.dialogue.ration import PrekeyRation
-from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, Event, MessageAcked
+from whatisup.protocol.events import BundlesAnswered, DevicesAnswered, Event, MessageAcked, MessageReceived
 from whatisup.protocol.messaging.keyring import KeyName
 from whatisup.protocol.stanzas.ack import MessageAck
 from whatisup.protocol.stanzas.message import Outgoing, parse_message
@@ -158,6 +158,10 @@ class Office:
                 await self.answer_lists(self.line.lists_asked.pop(0), *people)
             while self.line.bundles_asked:
                 await self.answer_bundles(self.line.bundles_asked.pop(0), *people)
+
+    def received(self, node: Node) -> MessageReceived:
+        """A message of somebody's, as the connection tells of it."""
+        return MessageReceived(node=node, envelope=self.own.envelope(node), size=100)
 
     async def ack(
         self, wa_id: str, chat: Jid, *more: Event, error: int | None = None, phash: str | None = None

@@ -15,7 +15,6 @@ from actors.instance.messaging.plans import KeptPlan, Plan, PlanBook
 from tests.integration.actors.desks import Office, open_office
 from tests.integration.actors.test_outbox_desk import pair_of
 from tests.unit.whatisup.protocol.messaging.parties import Person, acquaint, direct, pairwise, two_people
-from whatisup.protocol.events import MessageReceived
 from whatisup.protocol.messaging.devices import FRESH_MS, DeviceListEntry
 from whatisup.protocol.messaging.keyring import DEVICES, SESSION, TOKEN, Wanted
 from whatisup.protocol.messaging.tokens import TokenEntry
@@ -209,8 +208,7 @@ async def test_a_full_window_is_filled_as_acks_come(
 
 
 async def receive(office: Office, node: Node) -> None:
-    envelope = office.own.envelope(node)
-    await office.messaging.gather(MessageReceived(node=node, envelope=envelope, size=100))
+    await office.messaging.gather(office.received(node))
     await office.messaging.reading.settle()
 
 

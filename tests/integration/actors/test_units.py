@@ -19,7 +19,7 @@ from actors.messages import OUTBOX_GREW
 from tests.integration.actors.desks import Office, open_office
 from tests.integration.actors.test_outbox_desk import delivered
 from tests.unit.whatisup.protocol.messaging.parties import Person, direct, pairwise, two_people
-from whatisup.protocol.events import Event, MessageAcked, MessageReceived
+from whatisup.protocol.events import Event, MessageAcked
 from whatisup.protocol.stanzas.ack import MessageAck
 from whatisup.store import Committed, Message, Op
 
@@ -107,7 +107,7 @@ async def test_a_message_that_comes_settles_what_waits(
     phone = people[1].devices[0]
     node = direct(phone, office.own, pairwise(phone, office.own, b"\n\x02hi"), wa_id="IN")
     await hear(office, ack("ONE", people[1]))
-    await hear(office, MessageReceived(node=node, envelope=office.own.envelope(node), size=100))
+    await hear(office, office.received(node))
     (unit,) = units
     assert {"AckMessage", "NoteUndecryptable"} <= set(unit), "nothing was offered for it to begin a session with"
 
