@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Generic, TypeVar, cast
 
 from msgspec import Struct
@@ -75,8 +76,10 @@ class Exchange(Generic[B, Q]):
     is_near: bool = False
     """Whether what is asked for lies where one looks first, so that finding it takes no time (`Endpoint.near`)."""
 
-    async def read(self, fn: Callable[..., R], *args: Any) -> R:
+    async def read(self, fn: Callable[..., R], *args: Any, first: Callable[..., tuple[R, ...]] | None = None) -> R:
         """Read from the store as suits what is asked for: at once, or in the customer's turn and away from the loop.
+
+        `first` looks where the answer probably is, no further than the loop can bear, and gives it, or nothing.
 
         A customer whose first rows took long to find, twice within seconds, takes turns for a while, so that the loop
         waits for it twice and no more.
@@ -90,11 +93,11 @@ class Exchange(Generic[B, Q]):
         customer_id = self.principal.customer_id
         if customer_id not in edge.far:
             began_at = time.thread_time()  # another process that has the processor meanwhile makes nothing long
-            found = await database.peek(fn, *args)
+            found = await database.peek(first or partial(_in_tuple, fn), *args)
             if found is None or time.thread_time() - began_at > NEAR_S:
                 (edge.far if customer_id in edge.slow else edge.slow).add(customer_id)
-            if found is not None:
-                return found
+            if found:
+                return found[0]
         async with edge.streams.searches.one(customer_id):
             return await database.read(fn, *args)
 
@@ -171,6 +174,10 @@ class Exchange(Generic[B, Q]):
         return instance_id
 
 
+def _in_tuple(fn: Callable[..., R], *args: Any) -> tuple[R]:
+    return (fn(*args),)
+
+
 def is_operator(edge: Edge, asked: Asked) -> bool:
     """Whether whoever asks operates this gateway."""
     return auth.is_operator(asked.peer, asked.http_version, asked.headers, edge.settings.operator_token)
@@ -239,7 +246,7 @@ class Endpoint:
     costs_token: bool = True
     """Whether a request counts against the customer's rate limit."""
     near: Near | None = None
-    """Of a search: whether what this request asks for are the first rows that an index has, however many there are."""
+    """Of a search: whether the first rows that an index has may answer this request, and are looked at first."""
     problems: tuple[str, ...] = ()
     """Codes that only this kind of route answers with; the ones every route shares are added by the document."""
 

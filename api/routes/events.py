@@ -36,6 +36,9 @@ DEPRECATED: Final = {
 }
 """Answers those who put an API key into the URL, as RFC 9745 and RFC 7234 say it."""
 
+WINDOW: Final = 1000
+"""How many of a customer's next events are looked at on the loop for those that are wanted."""
+
 _PATTERN = re.compile(r"(\*|[a-z_]+\.(\*|[a-z_]+))\Z")
 _CURSOR = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _CURSORS = "`after` (or `cursor`, or Last-Event-ID)"
@@ -119,10 +122,9 @@ def _warn_of_key(exchange: Exchange[Nothing, EventsQuery]) -> dict[str, str]:
     return DEPRECATED
 
 
-def _is_near(query: EventsQuery, who: Principal) -> bool:
-    """Whether a page is the next rows of the customer's log, whatever they are."""
-    is_all = query.events is None and query.instance_id is None and who.instance_id is None and who.may_read_messages
-    return is_all and query.limit <= NEAR_ROWS
+def _is_near(query: EventsQuery, _who: Principal) -> bool:
+    """Whether a page may be found among the next rows of the customer's log; what is rare there, is not."""
+    return query.limit <= NEAR_ROWS
 
 
 # --- pages and streams ------------------------------------------------------------------------------------------------
@@ -150,7 +152,9 @@ async def _page(exchange: Exchange[Nothing, EventsQuery], wanted: Wanted, cursor
     edge, limit = exchange.edge, exchange.query.limit
     after = None if cursor is None else await _position(edge, exchange.principal, cursor)
     read = partial(events.follow, after=after, limit=limit + 1, **wanted.filters)
-    rows: list[Event] = (await exchange.read(read)).events
+    near = partial(events.follow_near, after=after, limit=limit + 1, window=WINDOW, **wanted.filters)
+    is_all = not wanted.types and wanted.instance_id is None
+    rows: list[Event] = (await exchange.read(read, first=None if is_all else near)).events
     shown, has_more = rows[:limit], len(rows) > limit
     data: list[EventEnvelope] = await envelopes(shown, edge.draw)
     return EventPage(data=data, next_cursor=shown[-1].id if has_more else None)

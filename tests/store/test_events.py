@@ -244,6 +244,38 @@ def test_follower_knows_how_far_it_has_seen(world: World) -> None:
     assert follow(world, 99).until == 99
 
 
+@pytest.mark.parametrize("after", [0, 2])
+def test_near_look_finds_what_a_whole_one_finds_or_nothing(world: World, after: int) -> None:
+    old_log(world, 4)
+    world.write(AppendEvent("message.sent", {"text": "sent"}, NOW))
+    other = world.another()
+    world.write(told("other"), instance_id=other.id)
+    wanted: list[dict[str, Any]] = [
+        {}, {"types": ("message.*",)}, {"types": ("message.sent", "qr.updated", "qr.*", "instance.*")},
+        {"types": ("message.sen_",)}, {"instance_id": other.id}, {"instance_id": world.id, "types": ("message.sent",)},
+    ]  # fmt: skip
+    for filters in wanted:
+        for window in (1, 2, 4, 6, 10):
+            for limit in (1, 2, 100):
+                asked = {"customer_id": world.customer.id, "mode": Mode.LIVE, **filters}
+                look = partial(events.follow_near, after=after, limit=limit, window=window, **asked)
+                near, whole = world.store.read(look), follow(world, after, limit, **filters)
+                looked_at = world.events(after=after, limit=window)
+                if near:
+                    assert near == (whole,)
+                else:
+                    assert len(looked_at) == window
+                    assert len([one for one in whole.events if one.position <= looked_at[-1].position]) < limit
+
+
+def test_near_look_is_told_when_the_floor_passes_it(world: World) -> None:
+    old_log(world)
+    world.store.call(expire_events, NOW + 31 * DAY_MS, 30)
+    asked: dict[str, Any] = {"customer_id": world.customer.id, "mode": Mode.LIVE}
+    with pytest.raises(CursorExpired):
+        world.store.read(partial(events.follow_near, after=1, limit=2, window=1, **asked))
+
+
 def test_event_that_a_webhook_waits_for_stays(world: World) -> None:
     log = old_log(world)
     row = {

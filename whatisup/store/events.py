@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
 
 from msgspec import json
-from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
 from whatisup.errors import CursorExpired, SealBroken
 from whatisup.store import datakeys
@@ -36,18 +36,36 @@ _HEAD: Final = Prepared(select(log_head.c.position))
 _FLOOR: Final = Prepared(select(log_head.c.floor))
 
 
-@lru_cache(maxsize=64)
-def _page(of_instance: bool, types: tuple[str, ...]) -> Prepared:
-    """The statement for a page, built once for each way of asking that comes often."""
+_WINDOW_END: Final = Prepared(
+    select(events.c.position)
+    .where(
+        events.c.customer_id == bindparam("customer"),
+        events.c.mode == bindparam("mode_"),
+        events.c.position > bindparam("after"),
+    )
+    .order_by(events.c.position)
+    .limit(1)
+    .offset(bindparam("skipped"))
+)
+
+
+@cache
+def _page(of_instance: bool, has_names: bool, prefixes: int, is_bounded: bool) -> Prepared:
+    """The statement for a page: a text for each number of prefixes, never for what clients make up."""
     query = _WITH_BODY.where(
         events.c.customer_id == bindparam("customer"),
         events.c.mode == bindparam("mode_"),
         events.c.position > bindparam("after"),
     )
+    if is_bounded:  # by what comes next in the log, and not by all that the instance ever had
+        query = query.where(events.c.position <= bindparam("until"))
     if of_instance:
-        query = query.where(events.c.instance_id == bindparam("instance"))
-    if types:
-        query = query.where(or_(*map(_matches, types)))
+        whose = func.coalesce(events.c.instance_id, "") if is_bounded else events.c.instance_id
+        query = query.where(whose == bindparam("instance"))
+    kinds: list[ColumnElement[bool]] = [events.c.type.in_(bindparam("names", expanding=True))] if has_names else []
+    kinds += [events.c.type.startswith(bindparam(f"prefix_{n}"), escape="/") for n in range(prefixes)]
+    if kinds:
+        query = query.where(or_(*kinds))
     return Prepared(query.order_by(events.c.position).limit(bindparam("most")))
 
 
@@ -61,8 +79,9 @@ def page(
     limit: int,
     instance_id: str | None = None,
     types: Sequence[str] = (),
+    until: int | None = None,
 ) -> list[Event]:
-    """A customer's events after a position, oldest first.
+    """A customer's events after a position, oldest first, and up to `until` if that is given.
 
     `types` are names, `instance.*` or `*`; none means all. Events whose data has expired come with `data=None`; bodies
     of messages are put in from their rows, in the same statement, and are None beside `body_expired` once dropped.
@@ -70,10 +89,32 @@ def page(
     asked: dict[str, Any] = {"customer": customer_id, "mode_": mode.value, "after": after, "most": limit}
     if instance_id is not None:
         asked["instance"] = instance_id
-    rows = _page(instance_id is not None, () if "*" in types else tuple(sorted(set(types)))).rows(conn, **asked)
+    if until is not None:
+        asked["until"] = until
+    names, prefixes = _kinds(types)
+    if names:
+        asked["names"] = names
+    asked |= {f"prefix_{n}": prefix for n, prefix in enumerate(prefixes)}
+    statement = _page(instance_id is not None, bool(names), len(prefixes), until is not None)
+    rows = statement.rows(conn, **asked)
     ids = {key_id for row in rows for key_id in _key_ids(row)}
     keys = {key_id: datakeys.of_row(conn, vault, key_id, customer_id) for key_id in ids}
     return [_from_row(vault, keys, row) for row in rows]
+
+
+def _kinds(types: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names and the prefixes of a filter, a power of two of the latter; `*` is no filter."""
+    if "*" in types:
+        return [], []
+    names = sorted({one for one in types if not one.endswith("*")})
+    prefixes = sorted({_escaped(one.removesuffix("*")) for one in types if one.endswith("*")})
+    if prefixes:
+        prefixes += prefixes[-1:] * ((1 << (len(prefixes) - 1).bit_length()) - len(prefixes))
+    return names, prefixes
+
+
+def _escaped(prefix: str) -> str:
+    return "".join(f"/{one}" if one in "/%_" else one for one in prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +142,25 @@ def follow(conn: Connection, vault: Vault, *, after: int | None, limit: int, **f
     return Stretch(found, last if len(found) == limit else max(head, last, after or 0))
 
 
+def follow_near(
+    conn: Connection, vault: Vault, *, after: int | None, limit: int, window: int, **filters: Any
+) -> tuple[Stretch, ...]:
+    """As `follow`, looking at the next `window` of the customer's events alone; nothing where that does not decide.
+
+    Raises:
+        CursorExpired: events after the position have been deleted.
+    """
+    head = latest_position(conn, vault)
+    whose = {"customer": filters["customer_id"], "mode_": filters["mode"].value}
+    until = _WINDOW_END.scalar(conn, **whose, after=after or 0, skipped=window - 1)
+    found = page(conn, vault, after=after or 0, limit=limit, until=_MAX_POSITION if until is None else until, **filters)
+    if after is not None and after < _floor(conn):
+        raise CursorExpired("events after this position have been deleted")
+    if len(found) == limit:
+        return (Stretch(found, found[-1].position),)
+    return (Stretch(found, max(head, after or 0)),) if until is None else ()
+
+
 def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Event]:
     """Events by id with the bodies of messages put in, whosever they are: for who sends them, not for who asks.
 
@@ -120,12 +180,6 @@ def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Ev
 
 def _key_ids(row: Row) -> list[int]:
     return [key_id for key_id in (row.data_key_id, row.body_key_id) if key_id is not None]
-
-
-def _matches(pattern: str) -> ColumnElement[bool]:
-    if pattern.endswith("*"):
-        return events.c.type.startswith(pattern.removesuffix("*"), autoescape=True)
-    return events.c.type == pattern
 
 
 def _from_row(vault: Vault, keys: dict[int, DataKey], row: Row) -> Event:

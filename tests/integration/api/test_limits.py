@@ -156,6 +156,32 @@ async def test_first_rows_of_a_list_wait_for_no_search(front: Front, query: str,
     assert waited is is_gated
 
 
+@pytest.mark.parametrize(
+    ("query", "is_gated"),
+    [
+        ("", False), ("?limit=50&events=instance.*", False), ("?limit=1&events=message.*", True),
+        ("?limit=51&events=instance.*", True), ("?after={last}&events=message.*", False), ("?instance_id={id}", False),
+    ],
+)  # fmt: skip
+async def test_page_of_the_log_is_looked_for_nearby_before_it_waits(
+    front: Front, monkeypatch: pytest.MonkeyPatch, query: str, is_gated: bool
+) -> None:
+    monkeypatch.setattr("api.routes.events.WINDOW", 60)
+    alice, waited = await front.holder(), True
+    instance_id = await alice.create()
+
+    def append(tx: Tx) -> str:
+        return [tx.append_event(instance_id, "instance.status", {"n": n}).id for n in range(100)][-1]
+
+    path = f"/v1/events{query.format(last=await front.write(append), id=instance_id)}"
+    async with front.edge.streams.searches.one(alice.customer_id):
+        with trio.move_on_after(0.3 if is_gated else 10):
+            await alice.call("GET", path, Accept="application/json")
+            waited = False
+    assert waited is is_gated
+    assert not front.edge.slow
+
+
 async def test_lists_whose_first_rows_took_long_twice_wait_for_their_turn_from_then_on(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
