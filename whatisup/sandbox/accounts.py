@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from whatisup.crypto import KeyPair
@@ -38,16 +38,14 @@ class Account:
     registration_id: int
     created_at: int
     tenant: str | None = None
+    pn_jid: Jid = field(init=False, compare=False)
+    """The phone's address by number. Made once, as the next one: they are asked for with every stanza."""
+    lid_jid: Jid = field(init=False, compare=False)
+    """The phone's address by hidden id."""
 
-    @property
-    def pn_jid(self) -> Jid:
-        """The phone's address by number."""
-        return Jid(self.number, PN_SERVER)
-
-    @property
-    def lid_jid(self) -> Jid:
-        """The phone's address by hidden id."""
-        return Jid(self.lid, LID_SERVER)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pn_jid", Jid(self.number, PN_SERVER))
+        object.__setattr__(self, "lid_jid", Jid(self.lid, LID_SERVER))
 
     def __repr__(self) -> str:
         return f"Account(number={self.number!r})"
@@ -72,21 +70,19 @@ class Companion:
     signed_identity: bytes
     routing_info: bytes
     linked_at: int
+    pn_jid: Jid = field(init=False, compare=False)
+    """The device's address by number."""
+    lid_jid: Jid = field(init=False, compare=False)
+    """The device's address by hidden id."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pn_jid", Jid(self.number, PN_SERVER, self.device))
+        object.__setattr__(self, "lid_jid", Jid(self.lid, LID_SERVER, self.device))
 
     @property
     def key(self) -> tuple[str, int]:
         """The number and device number that name this companion."""
         return self.number, self.device
-
-    @property
-    def pn_jid(self) -> Jid:
-        """The device's address by number."""
-        return Jid(self.number, PN_SERVER, self.device)
-
-    @property
-    def lid_jid(self) -> Jid:
-        """The device's address by hidden id."""
-        return Jid(self.lid, LID_SERVER, self.device)
 
     def __repr__(self) -> str:
         return f"Companion({self.pn_jid})"

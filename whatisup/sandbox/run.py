@@ -6,6 +6,7 @@ Rule: `serve_sandbox` is the library's entry and prints nothing; `main` is the p
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import secrets
@@ -198,6 +199,9 @@ def main(options: Options) -> int:
         _configure_logging()
     _raise_file_limit()
     failures: list[BaseException] = []
+    # What is imported by now lives as long as the process: the collector need not walk over it each time.
+    gc.collect()
+    gc.freeze()
     try:
         trio.run(_main, options)
     except* (StoreUnavailable, OSError) as group:
