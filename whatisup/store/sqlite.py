@@ -92,7 +92,7 @@ class SqliteBackend:
         self._chores = Lock()
         self._chores_connection: sqlite3.Connection | None = None
         # The writer's one connection is kept; a second one is opened, for a while, for who looks at the engine itself.
-        self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-4096", pool_size=1, max_overflow=1)
+        self.writer = self._engine("BEGIN IMMEDIATE", "cache_size=-2048", pool_size=1, max_overflow=1)
         self.reader = self._engine(
             "BEGIN", "cache_size=-1024", "query_only=ON", pool_size=readers + 1, max_overflow=0, is_bounded=True
         )
