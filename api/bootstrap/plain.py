@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -37,6 +37,9 @@ class Plain(Struct, frozen=True):
 
     def __repr__(self) -> str:  # no keys, no bodies
         return f"{type(self).__name__}({self.method!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # rich would show every field
 
 
 def read_plain(data: bytes) -> Plain | None:
