@@ -24,12 +24,12 @@ from werkzeug.sansio.utils import get_content_length
 
 from api.auth import Headers
 from api.routes import ENDPOINTS
-from api.routes.asked import Asked, ScopeFields
-from api.routes.dispatch import farewell, refuse, require_one_length, respond, welcome, written
-from api.routes.edge import Edge
-from api.routes.endpoint import Answer, Endpoint
-from api.routes.inbox import Inbox
-from api.routes.paths import Paths
+from api.serving.asked import Asked, ScopeFields
+from api.serving.dispatch import farewell, refuse, require_one_length, respond, welcome, written
+from api.serving.edge import Edge
+from api.serving.endpoint import Answer, Endpoint
+from api.serving.inbox import Inbox
+from api.serving.paths import Paths
 from api.streams import LINE, line_behind
 
 BODY_TIMEOUT_S = 15

@@ -30,9 +30,9 @@ from hypercorn.utils import parse_socket_addr
 from actors.supervisor import leaves
 from api.app import Found, Said, Whole
 from api.bootstrap.plain import read_plain, write_answer
-from api.routes.asked import ScopeFields
-from api.routes.inbox import Inbox
-from api.routes.paths import Paths
+from api.serving.asked import ScopeFields
+from api.serving.inbox import Inbox
+from api.serving.paths import Paths
 
 log = structlog.get_logger(__name__)
 

@@ -31,7 +31,7 @@ from api.bootstrap.server import ServerConfig
 from api.bootstrap.server import serve as serve_http
 from api.bootstrap.traces import tracing
 from api.bootstrap.webhooks import make_client, make_dispatcher
-from api.routes.edge import Edge, wall_clock_ms
+from api.serving.edge import Edge, wall_clock_ms
 from whatisup.errors import StoreUnavailable, WhatIsUpError
 from whatisup.settings import Settings
 from whatisup.store import Database, DatabaseLock, Store, database_lock, holding, idempotency, keys, load_secrets

@@ -16,7 +16,7 @@ import structlog
 
 from actors.instance import Endpoint
 from actors.sandbox import SandboxChild, SandboxClient
-from api.routes.edge import Sandbox
+from api.serving.edge import Sandbox
 from whatisup.errors import CommandRefused, SettingsError, StoreError
 from whatisup.settings import Settings
 from whatisup.store import Database, Mode, phones

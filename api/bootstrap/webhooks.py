@@ -13,8 +13,8 @@ from actors.delivery.client import WebhookClient
 from actors.delivery.dispatcher import Dispatcher
 from actors.tracing import Tracer
 from actors.writer import Writer
-from api.routes.edge import Edge, wall_clock_ms
 from api.schemas.replies import EventEnvelope
+from api.serving.edge import Edge, wall_clock_ms
 from whatisup.settings import Settings
 from whatisup.store import Database, Event, Ordering
 from whatisup.webhooks.targets import Policy

@@ -1,4 +1,4 @@
-"""The routes: what each one is (`ENDPOINTS`), and the way of a request from the server to its handler and back."""
+"""The routes: what each one is (`ENDPOINTS`), and how it answers. The way to them is `api.serving`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from api.routes import (
     sandbox,
     webhooks,
 )
-from api.routes.endpoint import Access, Answer, Endpoint, Exchange
 from api.routes.openapi import document
 from api.schemas.requests import NoQuery, Nothing
+from api.serving.endpoint import Access, Answer, Endpoint, Exchange
 
 _DESCRIBED: Final = (
     *instances.ENDPOINTS,

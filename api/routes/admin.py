@@ -13,11 +13,11 @@ from msgspec import UNSET
 
 from api.problems import Problem
 from api.routes.api_keys import require_later
-from api.routes.endpoint import ADMIN, Access, Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import write_once
 from api.schemas.customers import CreateCustomer, CustomerBody, CustomerPage, PatchCustomer
 from api.schemas.keys import ApiKeyBody, ApiKeyPage, CreateCustomerKey, IssuedApiKey, without_secret
 from api.schemas.requests import NoQuery, Nothing, PageQuery
+from api.serving.endpoint import ADMIN, Access, Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import write_once
 from whatisup.store import Customer, Tx, customers, instances, keys
 
 Plain = Exchange[Nothing, NoQuery]

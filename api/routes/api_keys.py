@@ -10,10 +10,10 @@ from functools import partial
 from typing import Final
 
 from api.problems import Problem
-from api.routes.endpoint import Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import write_once
 from api.schemas.keys import ApiKeyBody, ApiKeyPage, CreateApiKey, IssuedApiKey, without_secret
 from api.schemas.requests import NoQuery, Nothing, PageQuery
+from api.serving.endpoint import Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import write_once
 from whatisup.store import ApiKey, Tx, instances, keys
 
 Plain = Exchange[Nothing, NoQuery]

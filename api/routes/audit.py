@@ -15,9 +15,9 @@ from functools import partial
 from typing import Final
 
 from api.problems import Problem
-from api.routes.endpoint import Answer, Endpoint, Exchange
 from api.schemas.audit import AuditEvent, AuditPage, AuditQuery
 from api.schemas.requests import Nothing
+from api.serving.endpoint import Answer, Endpoint, Exchange
 from whatisup.store import audit, instances
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")

@@ -15,12 +15,12 @@ import trio
 
 from api.auth import Principal
 from api.problems import Problem
-from api.routes.edge import Edge
-from api.routes.endpoint import Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import write_once
 from api.schemas.replies import EventEnvelope
 from api.schemas.requests import NoQuery, Nothing
 from api.schemas.webhooks import DeliveriesQuery, DeliveryBody, DeliveryPage, DeliveryWithAttempts
+from api.serving.edge import Edge
+from api.serving.endpoint import Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import write_once
 from whatisup.store import Event, Tx, Vault, deliveries, events, instances, webhooks
 from whatisup.store.webhook_records import Delivery, DeliveryAttempt
 from whatisup.store.webhook_records import Endpoint as Row

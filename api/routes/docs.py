@@ -14,9 +14,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Final
 
-from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange
 from api.schemas.index import Index
 from api.schemas.requests import NoQuery, Nothing
+from api.serving.endpoint import JSON, Access, Answer, Endpoint, Exchange
 
 HTML: Final = "text/html"
 

@@ -15,12 +15,12 @@ from quart import Response, request
 
 from api.auth import Principal
 from api.problems import Problem
-from api.routes.edge import Edge
-from api.routes.endpoint import JSON, NEAR_ROWS, SSE, Answer, Endpoint, Exchange
 from api.schemas.payloads import PAYLOADS
 from api.schemas.replies import EventEnvelope, EventPage, StreamToken
 from api.schemas.requests import EventsQuery, NoQuery, Nothing
 from api.schemas.times import iso
+from api.serving.edge import Edge
+from api.serving.endpoint import JSON, NEAR_ROWS, SSE, Answer, Endpoint, Exchange
 from api.streams import LINE, Stream, TooManyStreams, Wanted, envelopes
 from whatisup.store import Event, events, instances, stream_keys
 

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from api.routes.edge import Edge
-from api.routes.endpoint import Access, Answer, Endpoint, Exchange
-from api.routes.metrics import MEDIA_TYPE
 from api.schemas.replies import Check, Liveness, Readiness
 from api.schemas.requests import NoQuery, Nothing
+from api.serving.edge import Edge
+from api.serving.endpoint import Access, Answer, Endpoint, Exchange
+from api.serving.metrics import MEDIA_TYPE
 from whatisup.errors import StoreError
 from whatisup.lifecycle import State
 from whatisup.store import Mode, instances

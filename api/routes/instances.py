@@ -14,9 +14,6 @@ from msgspec import UNSET
 
 from actors.messages import Delete, Logout, PairCode, QrCode, RequestPairCode, RequestQr, Start, Stop
 from api.problems import Problem
-from api.routes.endpoint import JSON, NEAR_ROWS, Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import act_once, write_once
-from api.routes.offers import LinkingCode
 from api.schemas import qr
 from api.schemas.replies import InstanceBody, InstancePage, LoggedOutInstance, PairCodeBody, QrBody
 from api.schemas.requests import (
@@ -28,6 +25,9 @@ from api.schemas.requests import (
     PatchInstance,
     QrQuery,
 )
+from api.serving.endpoint import JSON, NEAR_ROWS, Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import act_once, write_once
+from api.serving.offers import LinkingCode
 from whatisup.store import KEEP, Instance, Mode, Tx, instances, phones
 
 PAIR_CODE_S: Final = 45.0

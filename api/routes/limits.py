@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.routes.endpoint import Answer, Endpoint, Exchange
 from api.schemas.limits import Headroom, LimitsBody
 from api.schemas.requests import NoQuery, Nothing
 from api.schemas.times import iso
+from api.serving.endpoint import Answer, Endpoint, Exchange
 
 
 async def show(exchange: Exchange[Nothing, NoQuery]) -> Answer:

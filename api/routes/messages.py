@@ -15,8 +15,6 @@ import trio
 from actors.messages import CheckContact, MarkRead, SetPresence
 from api.auth import Principal
 from api.problems import Problem
-from api.routes.endpoint import NEAR_ROWS, Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import write_once
 from api.routes.instances import find
 from api.schemas.addresses import read_address, read_number, require_possible
 from api.schemas.messages import (
@@ -32,6 +30,8 @@ from api.schemas.messages import (
     SetPresenceRequest,
 )
 from api.schemas.requests import NoQuery, Nothing
+from api.serving.endpoint import NEAR_ROWS, Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import write_once
 from whatisup.jid import Jid
 from whatisup.protocol.content.bodies import Body, TextBody, body_object, target_of
 from whatisup.protocol.content.compose import CannotCompose, Target, compose

@@ -17,8 +17,6 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from api.routes.endpoint import Access, Answer, Endpoint, Exchange
-from api.routes.idempotency import act_once
 from api.routes.sandbox import create_account, find_phone, linked_device, note, page_of_accounts
 from api.schemas.people import (
     BurstBody,
@@ -43,6 +41,8 @@ from api.schemas.people import (
     SentByContactLog,
 )
 from api.schemas.requests import NoQuery, Nothing, PageQuery
+from api.serving.endpoint import Access, Answer, Endpoint, Exchange
+from api.serving.idempotency import act_once
 from whatisup import control
 
 _CHAT_STATES: Final[Mapping[str, Literal["composing", "recording", "paused"]]] = {

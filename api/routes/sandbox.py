@@ -19,10 +19,10 @@ from actors.instance.auth import ACCOUNT, OWN
 from actors.messages import RequestQr
 from actors.sandbox import SandboxRefused
 from api.problems import Problem
-from api.routes.endpoint import Access, Answer, Endpoint, Exchange
-from api.routes.idempotency import act_once, earlier, prepare_and_write_once
 from api.schemas.replies import FaultBody, FaultList, PhoneBody, PhonePage, ScanBody
 from api.schemas.requests import CreateFault, CreatePhone, NoQuery, Nothing, PageQuery, PhoneAction
+from api.serving.endpoint import Access, Answer, Endpoint, Exchange
+from api.serving.idempotency import act_once, earlier, prepare_and_write_once
 from whatisup import control
 from whatisup.protocol import Account
 from whatisup.store import Instance, Phone, Tx, auth, instances, phones

@@ -17,8 +17,6 @@ from msgspec import UNSET, Struct, UnsetType
 from api.auth import Principal
 from api.problems import Problem
 from api.routes.deliveries import payload_of, sees
-from api.routes.endpoint import Answer, Endpoint, Exchange, checked_cursor
-from api.routes.idempotency import earlier, unchanged, write_once
 from api.schemas.requests import NoQuery, Nothing, PageQuery
 from api.schemas.times import unix_ms
 from api.schemas.webhooks import (
@@ -31,6 +29,8 @@ from api.schemas.webhooks import (
     WebhookEndpointBody,
     WebhookEndpointPage,
 )
+from api.serving.endpoint import Answer, Endpoint, Exchange, checked_cursor
+from api.serving.idempotency import earlier, unchanged, write_once
 from whatisup.store import KEEP, Mode, Tx, Vault, deliveries, events, instances, webhooks
 from whatisup.store.webhook_records import Endpoint as Row
 from whatisup.store.webhook_records import EndpointChanges

@@ -18,12 +18,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.problems import CODES, ERRORS
 from api.routes import ENDPOINTS
-from api.routes.endpoint import JSON, Endpoint
 from api.routes.openapi import codes_of, document
 from api.routes.openapi.operations import PATH
 from api.routes.openapi.rules import FIELDS, OBJECTS, QUERY
 from api.schemas.parse import parse_json
 from api.schemas.payloads import PAYLOADS
+from api.serving.endpoint import JSON, Endpoint
 from whatisup.webhooks.signing import sign
 
 DOCUMENT: Final = json.loads(msgspec.json.encode(document(ENDPOINTS)))

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from api.routes.endpoint import Endpoint
 from api.routes.openapi.errors import codes_of, error_code_schema, examples_of_errors, share_responses
 from api.routes.openapi.events import DELIVERY_HEADERS, names_of_events, webhooks
 from api.routes.openapi.operations import HEADERS, SECURITY_SCHEMES, operation, ref
@@ -21,6 +20,7 @@ from api.routes.openapi.samples import bring_samples
 from api.routes.openapi.topics import topics_of
 from api.schemas.payloads import PAYLOADS
 from api.schemas.replies import ErrorEnvelope, EventEnvelope
+from api.serving.endpoint import Endpoint
 
 __all__ = ["codes_of", "document"]
 

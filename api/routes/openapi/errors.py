@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from api.problems import CODES
-from api.routes.endpoint import JSON, Access, Endpoint
+from api.serving.endpoint import JSON, Access, Endpoint
 
 _KEY: Final = ("auth_missing", "auth_malformed", "auth_invalid", "auth_expired", "rate_limited", "store_unavailable")
 

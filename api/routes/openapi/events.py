@@ -9,8 +9,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api.routes.endpoint import JSON
 from api.schemas.payloads import PAYLOADS
+from api.serving.endpoint import JSON
 
 
 def _header(name: str, meaning: str, example: str) -> dict[str, Any]:

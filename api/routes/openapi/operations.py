@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from api.routes.endpoint import JSON, Access, Endpoint
 from api.routes.openapi.errors import RATE_HEADERS, error_responses
 from api.routes.openapi.events import payloads_by_event
 from api.routes.openapi.rules import QUERY
 from api.routes.openapi.topics import topic_of
 from api.schemas.addresses import ADDRESS_PATTERN, NUMBER_PATTERN
 from api.schemas.replies import EventPage
+from api.serving.endpoint import JSON, Access, Endpoint
 
 SSE: Final = "text/event-stream"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from api.routes.endpoint import JSON
+from api.serving.endpoint import JSON
 
 MAX_DEPTH: Final = 8
 _ULID: Final = "01KAN3Z6E5Q8W1V4T7R0M2YB9C"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from api.routes.endpoint import Endpoint
+from api.serving.endpoint import Endpoint
 
 # The first that fits counts, so the longer come first. In the order in which the topics are shown.
 _TOPICS: Final = {

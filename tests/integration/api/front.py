@@ -24,7 +24,7 @@ from actors.system import System
 from actors.writer import Writer
 from api.app import create_app
 from api.bootstrap.sandboxes import ExternalSandbox
-from api.routes.edge import Edge, wall_clock_ms
+from api.serving.edge import Edge, wall_clock_ms
 from tests.conftest import TEST_SECRETS
 from whatisup.settings import Settings
 from whatisup.store import Database, Mode, Origin, Store, Tx, customers, keys

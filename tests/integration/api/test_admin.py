@@ -10,7 +10,7 @@ import pytest
 from quart.wrappers import Response
 
 from api.routes import ENDPOINTS
-from api.routes.endpoint import Access
+from api.serving.endpoint import Access
 from tests.integration.api.front import OPERATOR_TOKEN, Front, Holder, Json, open_front
 from tests.integration.api.walk import AUDITED
 

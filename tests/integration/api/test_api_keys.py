@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.routes.idempotency import write_once
 from api.schemas.times import iso
+from api.serving.idempotency import write_once
 from tests.integration.api.front import Front, Holder, Json
 from whatisup.store import KeyScope, Mode
 

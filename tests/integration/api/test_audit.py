@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from api.routes import ENDPOINTS
-from api.routes.endpoint import Access
 from api.schemas.times import iso
+from api.serving.endpoint import Access
 from tests.integration.api.front import Front, Holder, Json
 from tests.integration.api.walk import AUDITED, CHANGING, NOT_AUDITED
 from whatisup.store import Mode

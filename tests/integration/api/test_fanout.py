@@ -22,7 +22,7 @@ import pytest
 import trio
 from sqlalchemy import select
 
-from api.routes.edge import wall_clock_ms
+from api.serving.edge import wall_clock_ms
 from tests.integration.api.followers import KEY
 from tests.integration.api.front import Holder, open_front
 from tests.integration.api.test_http import STATUS, Served, serving

@@ -137,7 +137,7 @@ async def test_key_of_another_form_is_refused(front: Front, key: str) -> None:
 
 async def test_request_in_progress_is_waited_for_and_then_409(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim of a process that still works: the loser waits, then is told to come back."""
-    monkeypatch.setattr("api.routes.idempotency.LOSER_WAITS_S", 0.3)
+    monkeypatch.setattr("api.serving.idempotency.LOSER_WAITS_S", 0.3)
     live = await front.holder(mode=Mode.LIVE)
     path = f"{PATH}/{await live.create()}/pair-code"
     body = b'{"phone_number":"5511999999999"}'
@@ -161,7 +161,7 @@ async def test_request_in_progress_is_waited_for_and_then_409(front: Front, monk
     answer = await ask()
     assert (answer.status_code, (await answer.get_json())["error"]["code"]) == (409, "idempotency_in_progress")
     assert int(answer.headers["Retry-After"]) > 0
-    monkeypatch.setattr("api.routes.idempotency.LOSER_WAITS_S", 10.0)
+    monkeypatch.setattr("api.serving.idempotency.LOSER_WAITS_S", 10.0)
     answers: list[Any] = []
 
     async def lose() -> None:

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from api.problems import CODES
-from api.routes.endpoint import Access, Endpoint
+from api.serving.endpoint import Access, Endpoint
 from tests.integration.api.front import WAIT_S, Front, Holder, Json
 from tests.integration.api.walk import KNOCKS, OWN, WALKED, Knock
 from whatisup.store import KeyScope, Mode

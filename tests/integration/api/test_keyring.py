@@ -14,12 +14,12 @@ import pytest
 import trio
 
 from api.auth import Principal
-from api.routes.keyring import Keyring
+from api.serving.keyring import Keyring
 from tests.conftest import TEST_SECRETS
 from tests.integration.api.front import ORIGIN, Front, Holder
 from whatisup.store import Database, KeyRefusal, Mode, Tx, keys
 
-READS = "api.routes.keyring.keys.authenticate"
+READS = "api.serving.keyring.keys.authenticate"
 
 
 async def second_key(front: Front, alice: Holder, **limits: Any) -> tuple[str, Holder]:

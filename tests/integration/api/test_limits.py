@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from api.routes.buckets import buckets_for
+from api.serving.buckets import buckets_for
 from tests.integration.api.front import ORIGIN, Front, Holder, open_front
 from whatisup.store import Mode, RateLimit, Tx, customers, instances
 

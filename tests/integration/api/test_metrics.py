@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors.histogram import Histogram
 from api.bootstrap import Options, Started, run_gateway
 from api.demo.client import Client
-from api.routes.census import Census
-from api.routes.metrics import _outcome
+from api.serving.census import Census
+from api.serving.metrics import _outcome
 from tests.integration.api.front import Front, settings_for
 from whatisup.store import Mode
 
@@ -199,7 +199,7 @@ async def test_census_is_taken_a_twentieth_of_the_time(front: Front, monkeypatch
 
 async def test_scrape_waits_for_no_database_that_hangs(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     release = trio.Event()
-    monkeypatch.setattr("api.routes.census.COUNT_S", 0.1)
+    monkeypatch.setattr("api.serving.census.COUNT_S", 0.1)
     monkeypatch.setattr(front.store, "read", lambda *_: trio.from_thread.run(release.wait))
     with trio.fail_after(5):
         answer = await front.client.get("/metrics", scope_base={"client": ("127.0.0.1", 50_000)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.routes import ENDPOINTS
-from api.routes.endpoint import Access
+from api.serving.endpoint import Access
 from tests.integration.api.front import Front
 from whatisup.store import KeyScope
 

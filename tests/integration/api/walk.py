@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from api.routes import ENDPOINTS
-from api.routes.endpoint import Access, Endpoint
+from api.serving.endpoint import Access, Endpoint
 from tests.integration.api.front import Json
 
 WALKED: Final = tuple(endpoint for endpoint in ENDPOINTS if endpoint.access.needs_key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.routes.buckets import Buckets
+from api.serving.buckets import Buckets
 from whatisup.store import Mode, RateLimit
 
 LIMITS = {Mode.LIVE: RateLimit(3, 0.5), Mode.TEST: RateLimit(1, 0)}

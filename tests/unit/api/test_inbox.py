@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from api.routes.inbox import Inbox
-from api.routes.remembered import Remembered
+from api.serving.inbox import Inbox
+from api.serving.remembered import Remembered
 
 LEAVING = {"type": "http.disconnect"}
 

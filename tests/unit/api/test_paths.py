@@ -7,7 +7,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
 from api.routes import ENDPOINTS
-from api.routes.paths import Paths
+from api.serving.paths import Paths
 
 PATHS = Paths(ENDPOINTS)
 RULES = Map([Rule(one.rule, endpoint=one.name, methods=[one.method]) for one in ENDPOINTS], merge_slashes=False).bind(

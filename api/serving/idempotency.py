@@ -17,7 +17,7 @@ import trio
 from msgspec import Struct, json
 
 from api.problems import Problem
-from api.routes.endpoint import ADMIN, Answer, Exchange
+from api.serving.endpoint import ADMIN, Answer, Exchange
 from whatisup.store import Tx, datakeys, idempotency
 from whatisup.store.idempotency import Claim, Fresh, InProgress, Mismatch, Replay, Scope
 

@@ -19,12 +19,12 @@ from actors.sandbox import SandboxClient
 from actors.system import System
 from actors.tracing import UNTRACED, Tracer
 from api.problems import Problem
-from api.routes.buckets import Buckets, buckets_for
-from api.routes.census import Census
-from api.routes.keyring import Keyring
-from api.routes.metrics import DeliveryStats, Metrics
-from api.routes.offers import Offers
-from api.routes.remembered import Lately, Remembered
+from api.serving.buckets import Buckets, buckets_for
+from api.serving.census import Census
+from api.serving.keyring import Keyring
+from api.serving.metrics import DeliveryStats, Metrics
+from api.serving.offers import Offers
+from api.serving.remembered import Lately, Remembered
 from api.streams import STALL_S, Fanout, Searches
 from whatisup.settings import Settings
 from whatisup.store import new_id

@@ -19,9 +19,9 @@ from quart import Response
 from api import auth
 from api.auth import Principal
 from api.problems import Problem
-from api.routes.asked import Asked
-from api.routes.edge import Edge
 from api.schemas.requests import NoQuery, Nothing, Request
+from api.serving.asked import Asked
+from api.serving.edge import Edge
 from whatisup.store import Mode, Origin
 from whatisup.store.cursor import decode_cursor
 

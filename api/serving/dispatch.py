@@ -18,13 +18,13 @@ from structlog.contextvars import bind_contextvars
 
 from api import auth
 from api.problems import Problem, problem_of
-from api.routes.asked import Asked, Visit
-from api.routes.buckets import Standing
-from api.routes.edge import Edge
-from api.routes.endpoint import JSON, Access, Answer, Endpoint, Exchange, is_operator, require_scopes
 from api.schemas.parse import Invalid, parse_json, parse_query
 from api.schemas.replies import ErrorBody, ErrorEnvelope
 from api.schemas.requests import Request
+from api.serving.asked import Asked, Visit
+from api.serving.buckets import Standing
+from api.serving.edge import Edge
+from api.serving.endpoint import JSON, Access, Answer, Endpoint, Exchange, is_operator, require_scopes
 from whatisup.store import KeyRefusal, Mode, stream_keys
 
 log = structlog.get_logger(__name__)

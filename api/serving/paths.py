@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from api.routes.endpoint import Endpoint
+from api.serving.endpoint import Endpoint
 
 _Candidate: TypeAlias = tuple[Endpoint, tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]]
 

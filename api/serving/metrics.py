@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from actors.histogram import Histogram as Measured
 from actors.system import System
-from api.routes.census import Figures
+from api.serving.census import Figures
 from whatisup.lifecycle import State
 from whatisup.store import Mode
 from whatisup.store.message_records import Stage
