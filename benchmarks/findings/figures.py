@@ -124,6 +124,11 @@ _TABLE: Final = (
         "how often the idle process wakes up",
     ),
     *_flow("in", "inbound", "contact's send to durable row (Baileys: to its event, auth state saved)"),
+    Figure(
+        "in_goal_own_p50_ms", "inbound", "p50 at that rate, the gateway's part", "ms", _LESS,
+        "the last part of it: from when it had read the message (whole milliseconds) to the durable row",
+    ),
+    Figure("in_goal_own_p99_ms", "inbound", "p99 at that rate, the gateway's part", "ms", _LESS, "the same"),
     *_flow("out", "outbound", "request to the contact's phone"),
     Figure(
         "api_per_s", "api", "requests per second", "/s", _MORE, "mixed requests of 50 clients, one under way each",

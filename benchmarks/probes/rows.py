@@ -17,6 +17,19 @@ from whatisup.store.location import Location, SqliteFile
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """A message that came in: WhatsApp's id, the instance, and the position of the event that tells of it.
+
+    `read_at` is when it was read from the socket, in whole unix milliseconds.
+    """
+
+    wa_id: str
+    instance_id: str
+    position: int
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """The gateway's database. A mark is a position; what is asked for is what came behind it."""
 
@@ -60,14 +73,15 @@ class Rows:
         values = (since,) if instance_id is None else (since, instance_id)
         return self._number(f"SELECT count(*) FROM messages WHERE position > ? AND {what}{whose}", *values)
 
-    def received(self, since: int) -> list[tuple[str, str, int]]:
-        """The messages that came in: WhatsApp's id, the instance, and the position of the event that tells of it."""
+    def received(self, since: int) -> list[Received]:
+        """The messages that came in."""
         found = self._ask(
-            "SELECT m.wa_id, m.instance_id, e.position FROM messages m JOIN events e ON e.message_id = m.id"
+            "SELECT m.wa_id, m.instance_id, e.position, e.occurred_at FROM messages m"
+            " JOIN events e ON e.message_id = m.id"
             " WHERE m.position > ? AND m.direction = 'in' AND e.type = 'message.received'",
             since,
         )
-        return [(str(wa_id), str(instance_id), int(str(position))) for wa_id, instance_id, position in found]
+        return [Received(str(wa_id), str(owner), int(str(place)), float(str(at))) for wa_id, owner, place, at in found]
 
     def log_end(self) -> int:
         """The position of the newest event."""

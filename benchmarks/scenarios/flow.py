@@ -50,6 +50,8 @@ class Flow:
     cpu_s: float = 0.0
     sandbox_cpu_s: float = 0.0
     way: Spread = field(default_factory=lambda: Spread.of(()))
+    own: Spread = field(default_factory=lambda: Spread.of(()))
+    """In, and where the subject notes it: the last part of it, from when the subject had read the message."""
 
     @property
     def cpu_ms(self) -> float:
@@ -74,6 +76,14 @@ async def outbound(live: Live) -> Mapping[str, float]:
 
 async def _both(live: Live, way: Direction) -> Mapping[str, float]:
     await befriend(live)
+    figures = await _measured(live, way)
+    if live.options.growth_messages:
+        figures["growth_bytes_per_1000"] = await _growth(live, way)
+    return {f"{way}_{name}": value for name, value in figures.items()}
+
+
+async def _measured(live: Live, way: Direction) -> dict[str, float]:
+    """At a rate, at the rate of the goal where it is due, and flat out."""
     options = live.options
     rate = offered_per_s(live.size)
     paced = await flow(live, way, rate, round(rate * options.paced_s))
@@ -90,17 +100,15 @@ async def _both(live: Live, way: Direction) -> Mapping[str, float]:
             "goal_p50_ms": goal.way.p50,
             "goal_p99_ms": goal.way.p99,
             "goal_per_s": goal.messages / goal.wall_s,
+            **({"goal_own_p50_ms": goal.own.p50, "goal_own_p99_ms": goal.own.p99} if goal.own.count else {}),
         }
     count = options.flood_in if way == "in" else options.flood_out
     flood = await flow(live, way, None, count, is_timed=False)
-    figures |= {
+    return figures | {
         "per_cpu_s": flood.per_cpu_s,
         "per_s": flood.messages / flood.wall_s,
         "sandbox_cpu_ms": 1000 * flood.sandbox_cpu_s / flood.messages,
     }
-    if options.growth_messages:
-        figures["growth_bytes_per_1000"] = await _growth(live, way)
-    return {f"{way}_{name}": value for name, value in figures.items()}
 
 
 def offered_per_s(size: int) -> float:
@@ -143,6 +151,7 @@ async def flow(live: Live, way: Direction, per_s: float | None, messages: int, *
     if is_timed:
         passages = await (arrivals(live, mark) if way == "in" else deliveries(live, posted))
         found.way = Spread.of(passage.took_ms for passage in passages)
+        found.own = Spread.of(passage.own_ms for passage in passages if passage.own_ms is not None)
     return found
 
 

@@ -26,16 +26,22 @@ _ASKED_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One message: when it began and ended its way, in unix milliseconds."""
+    """One message: when it began and ended its way, and on the way in when the subject had read it; unix ms."""
 
     instance_id: str
     begun_at: float
     ended_at: float
+    read_at: float | None = None
 
     @property
     def took_ms(self) -> float:
         """From the one to the other."""
         return self.ended_at - self.begun_at
+
+    @property
+    def own_ms(self) -> float | None:
+        """The part of it that the subject took, None where that is not known."""
+        return None if self.read_at is None else self.ended_at - self.read_at
 
 
 async def arrivals(live: Live, since: int) -> list[Passage]:
@@ -45,7 +51,8 @@ async def arrivals(live: Live, since: int) -> list[Passage]:
     """
     sent_at = {row.id: row.acked_at for row in await logs(live, live.people.sent) if row.acked_at is not None}
     found = await live.subject.arrivals(since)
-    return [Passage(one.instance_id, sent_at[one.wa_id], one.at_ms) for one in found if one.wa_id in sent_at]
+    known = (one for one in found if one.wa_id in sent_at)
+    return [Passage(one.instance_id, sent_at[one.wa_id], one.at_ms, one.read_at_ms) for one in known]
 
 
 async def deliveries(live: Live, posted: Posted) -> list[Passage]:

@@ -101,7 +101,7 @@ async def _whole(live: Live, mark: int, log_end: int, notes: Sequence[tuple[str,
     """What a message and its event have in common is the event's position."""
     rows = live.whatisup.rows
     at = {position: event_id for event_id, position in rows.told(log_end).items()}
-    events = {at[position]: wa_id for wa_id, _, position in rows.received(mark) if position in at}
+    events = {at[row.position]: row.wa_id for row in rows.received(mark) if row.position in at}
     sent = {row.id: float(row.acked_at) for row in await logs(live, live.people.sent) if row.acked_at is not None}
     return whole_ways(sent, events, notes)
 

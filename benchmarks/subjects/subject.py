@@ -23,11 +23,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that came in: WhatsApp's id, the session, and when it was there for good, in unix milliseconds."""
+    """A message that came in: WhatsApp's id, the session, and when it was there for good, in unix milliseconds.
+
+    `read_at_ms` is when the subject had read it from the socket, if it notes that.
+    """
 
     wa_id: str
     instance_id: str
     at_ms: float
+    read_at_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

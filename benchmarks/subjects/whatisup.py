@@ -156,8 +156,8 @@ class WhatIsUp:
     async def arrivals(self, since: int) -> list[Arrival]:
         """See `Subject`: there for good is when the commit that holds the message returned."""
         commits = Commits.read(self.folder)
-        found = [(wa_id, owner, commits.at_ms(position)) for wa_id, owner, position in self.rows.received(since)]
-        return [Arrival(wa_id, owner, at) for wa_id, owner, at in found if at is not None]
+        found = ((row, commits.at_ms(row.position)) for row in self.rows.received(since))
+        return [Arrival(row.wa_id, row.instance_id, at, row.read_at) for row, at in found if at is not None]
 
     async def send(self, pairs: Sequence[Pair], each: int, rate: float | None) -> Posted:
         """See `Subject`: by senders who wait for each 202 only, or at a rate whether they were answered or not."""

@@ -9,6 +9,7 @@ from benchmarks.probes.rows import Rows
 from benchmarks.subjects.servers import ServersDatabase
 from tests.postgres import Postgres
 from tests.store.conversation import Conversation, of, read, receipt
+from tests.store.world import NOW
 from whatisup.store.location import locate
 
 
@@ -21,9 +22,10 @@ def test_rows_count_what_is_durable_behind_a_mark(store_url: str, talk: Conversa
     talk.send("3EB0S")
     assert rows.ingested(mark) == rows.ingested(mark, talk.id) == 1
     assert rows.ingested(mark, "another") == 0
-    ((wa_id, instance_id, position),) = rows.received(mark)
-    assert (wa_id, instance_id) == ("3EB0B", talk.id)
-    assert list(rows.told(log_end).values()) == [position]
+    (found,) = rows.received(mark)
+    assert (found.wa_id, found.instance_id) == ("3EB0B", talk.id)
+    assert found.read_at > NOW
+    assert list(rows.told(log_end).values()) == [found.position]
     assert (rows.acked(mark), rows.delivered(mark)) == (1, 0)
     talk.write(receipt("3EB0S"))
     assert (rows.acked(mark), rows.delivered(mark), rows.undelivered()) == (1, 1, 0)
