@@ -98,6 +98,5 @@ def gateway_for(folder: Path, ready: Mapping[str, str]) -> Gateway:
             "WHATISUP_SANDBOX_CA_FILE": str(certificate),
             "WHATISUP_PACE_TEST": UNPACED,
             "RATE_LIMIT_PER_S_TEST": "0",  # one customer drives a whole fleet here
-            "MALLOC_ARENA_MAX": "1",  # as deployed
         },
     )

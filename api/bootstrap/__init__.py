@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.bootstrap.first_run import hand_out, key_file, lines_to_try
+from api.bootstrap.heap import share_one_heap
 from api.bootstrap.logs import configure_logging
 from api.bootstrap.run import Options, Started, run_gateway, serve
 
@@ -15,4 +16,5 @@ __all__ = [
     "lines_to_try",
     "run_gateway",
     "serve",
+    "share_one_heap",
 ]

@@ -28,6 +28,7 @@ def serve(host: str | None, port: int | None, no_sandbox: bool) -> None:
     )
     bootstrap.configure_logging(settings)
     options = bootstrap.Options(has_sandbox=not no_sandbox)
+    bootstrap.share_one_heap()
     # What is imported by now lives as long as the process: the collector need not walk over it each time, which is most
     # of what a full collection takes, and stops everything meanwhile.
     gc.collect()

@@ -111,10 +111,6 @@ class TestDockerfile:
     def test_base_is_slim_python(self, final: list[tuple[str, str]]) -> None:
         assert final[0][1] == "python:3.13-slim"
 
-    def test_threads_share_one_memory_arena(self, final: list[tuple[str, str]]) -> None:
-        assert any("MALLOC_ARENA_MAX=1" in argument.split() for word, argument in final if word == "ENV")
-        assert "MALLOC_ARENA_MAX=1" in read("deploy/whatisup.service").split("\nEnvironment=")[1].split()
-
     def test_user_is_numeric_and_not_root(self, final: list[tuple[str, str]]) -> None:
         words = [word for word, _ in final]
         user = next(argument for word, argument in final if word == "USER")
