@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import h11
 import pytest
 from hypothesis import given
@@ -56,6 +58,24 @@ def test_plain_request_is_read_whole() -> None:
 )
 def test_whatever_is_not_plain_is_left_to_h11(data: bytes) -> None:
     assert read_plain(data) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"a:" + b" " * (MAX_HEAD - 100) + b"\xff",
+        b"a:" + b"\t " * (MAX_HEAD // 2 - 100) + b"\x01",
+        b"a: b" + b" " * (MAX_HEAD - 100) + b"\xff",
+        b"a: " + b"b " * (MAX_HEAD // 2 - 100) + b"\xff",
+        b"a" * (MAX_HEAD - 100),
+    ],
+)
+def test_head_costs_no_more_than_its_length(line: bytes) -> None:
+    """Whoever can connect can send it, and everybody waits meanwhile."""
+    data = GET.replace(b"Host: x", b"Host: x\r\n" + line)
+    began_at = time.thread_time()
+    assert read_plain(data) is None
+    assert time.thread_time() - began_at < 0.1
 
 
 _PIECES = st.sampled_from(
