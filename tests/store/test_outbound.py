@@ -51,6 +51,7 @@ from whatisup.store import (
     outbox,
     retained,
     retention,
+    tables,
 )
 from whatisup.store.idempotency import Fresh, Replay, Scope
 
@@ -182,6 +183,42 @@ def test_long_queue_of_chats_that_wait_is_looked_over_in_spans(talk: Conversatio
     assert elsewhere(talk, 9, ["2@lid", LID_JID], span=3, after=waiting[2].position) == ([], waiting[4].position + 1)
     assert elsewhere(talk, 9, ["2@lid", LID_JID], span=3, after=waiting[4].position) == ([], None)
     assert talk.store.read(outbox.counts, talk.id) == {"queued": 6}
+
+
+def test_rows_that_leave_while_a_span_is_looked_over_put_nothing_behind_it(
+    talk: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two statements others may commit, as PostgreSQL has it."""
+    waiting = [talk.accept(f"W{n}", "2@lid", expires_at=NOW + DAY_MS) for n in range(3)]
+    other = talk.accept("OTHER", LID_JID)
+    talk.accept("LAST", "2@lid")
+    read, end = outbox._read, outbox._END_OF_SPAN
+    left: list[Message] = waiting[:1]
+
+    class Leaving:
+        """Lets a row leave the queue behind the first statement."""
+
+        def scalar(self, conn: Any, **asked: Any) -> Any:
+            found = end.scalar(conn, **asked)
+            self.leave(conn)
+            return found
+
+        def read(self, conn: Any, *args: Any, **asked: Any) -> Any:
+            found = read(conn, *args, **asked)
+            self.leave(conn)
+            return found
+
+        def leave(self, conn: Any) -> None:
+            while left:
+                conn.execute(tables.outbox.delete().where(tables.outbox.c.position == left.pop().position))
+
+    leaving = Leaving()
+    monkeypatch.setattr(outbox, "_END_OF_SPAN", leaving)
+    monkeypatch.setattr(outbox, "_read", leaving.read)
+    found, passed = talk.store.call(
+        lambda tx: outbox.elsewhere(tx.conn, tx.vault, talk.id, 9, ["2@lid"], span=3)  # who only reads deletes nothing
+    )
+    assert [item.wa_id for item in found] == ["OTHER"] or passed is None or passed < other.position
 
 
 def test_outbox_leaves_out_what_has_expired(talk: Conversation) -> None:

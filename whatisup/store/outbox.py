@@ -108,8 +108,10 @@ def elsewhere(
     Where there are so many, the second value is the position of the last: there may be more behind it.
     """
     here: dict[str, Any] = {"instance": instance_id, "after": after}
-    found = _read(conn, vault, _OTHER_CHATS, limit, **here, now=now, span=span, skipped=list(skip_chats))
-    return found, _END_OF_SPAN.scalar(conn, **here, span=span - 1)
+    # First of all, since each statement may see more commits than the one before: rows that leave the queue between the
+    # two would put its end behind what was looked at.
+    end = _END_OF_SPAN.scalar(conn, **here, span=span - 1)
+    return _read(conn, vault, _OTHER_CHATS, limit, **here, now=now, span=span, skipped=list(skip_chats)), end
 
 
 def owed(conn: Connection, vault: Vault, instance_id: str, now: int) -> tuple[bool, bool, bool]:
