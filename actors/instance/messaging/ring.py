@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from actors.instance.cache import NO_LEASE, KeyCache, KeyName
-from whatisup.protocol.messaging.keyring import PREKEY, Keyring, Own, Wanted
+from whatisup.protocol.messaging.keyring import LID, PN, PREKEY, Keyring, Own, Wanted
 from whatisup.store import DeleteAuth, ForgetPrekeys, Op, PutAuth, auth, ciphertexts
 from whatisup.store.database import Database
 
@@ -18,18 +18,20 @@ FEW: Final = 64
 """How many keys are looked up at once without leaving the turn to others."""
 # Prekeys come into being outside of keyrings, and each is used once.
 _UNCACHED = frozenset({PREKEY})
+_NAMES = frozenset({LID, PN})
 
 
 class KeyShelf:
-    """The keys of one instance, as one connection uses them."""
+    """The keys of one instance, as one connection uses them; `renamings` counts commits that gave users other names."""
 
-    __slots__ = ("_cache", "_database", "_instance_id", "_lease")
+    __slots__ = ("_cache", "_database", "_instance_id", "_lease", "renamings")
 
     def __init__(self, database: Database, cache: KeyCache, instance_id: str) -> None:
         self._database = database
         self._cache = cache
         self._instance_id = instance_id
         self._lease = NO_LEASE
+        self.renamings = 0
 
     def reopen(self) -> None:
         """Forget what is cached: another account may be behind the same names."""
@@ -60,14 +62,18 @@ class KeyShelf:
             ask = self._database.look if len(unknown) + len(wanted.hashes) <= FEW else self._database.read
             read, known = await ask(_load, self._instance_id, frozenset(unknown), missing.prefixes, wanted.hashes)
             fresh = {name: read.get(name) for name in unknown}
-            self.remember(fresh)
+            self._keep(fresh)
             # What a prefix found may be staler than nothing in here: the cache changes with each commit of ours.
             found = {**read, **found, **fresh}
         ring.add(found, missing)
         return known
 
     def remember(self, changes: Mapping[KeyName, bytes | None]) -> None:
-        """These values are what the store holds."""
+        """These values were committed."""
+        self.renamings += any(kind in _NAMES for kind, _ in changes)
+        self._keep(changes)
+
+    def _keep(self, changes: Mapping[KeyName, bytes | None]) -> None:
         kept = {name: value for name, value in changes.items() if name[0] not in _UNCACHED}
         self._cache.put(self._lease, kept)
 

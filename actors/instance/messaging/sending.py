@@ -47,6 +47,8 @@ TURN_S: Final = 0.002
 LOOK_AGAIN_S: Final = 60.0
 """How long the outbox is left alone at most, by whoever is awake anyway. What is accepted is told, but a batch that was
 given up as hanging may be there all the same, and was not; nor is a clock that was set back."""
+MAX_RESEALED: Final = 1024
+"""Of how many messages it is remembered that they were encrypted anew: far more than are on their way at once."""
 MAX_BLOCKED: Final = 1024
 """How many chats may wait before the others wait as well: far more than are new in a day."""
 
@@ -67,6 +69,8 @@ class Sending:
         "_mismatched",
         "_needs_resync",
         "_passed",
+        "_passed_as",
+        "_passed_until",
         "_reseal",
         "_resealed",
         "_shelf",
@@ -81,7 +85,7 @@ class Sending:
         self._bucket = Bucket(limits.sends_per_s, limits.send_burst, now)
         self._first_contacts = FirstContacts(limits.new_chats_per_day)
         self.queries = Queries(host, shelf)
-        self._resealed: set[str] = set()
+        self._resealed: dict[str, None] = {}  # oldest first
         self.own: Own | None = None
         self.forget()
 
@@ -92,6 +96,8 @@ class Sending:
         self._has_news = True  # what is to be encrypted again may have become possible
         self._has_resumed = False
         self._passed = 0  # up to this position all that is queued is of chats that wait
+        self._passed_until = -NEVER  # when what was passed is looked at again in any case
+        self._passed_as = 0  # under which names of chats
         self._look_again_at = NEVER
         self._flights = Flights()
         self._issuing: set[Jid] = set()
@@ -170,12 +176,22 @@ class Sending:
         if not skipped:
             return await services.database.look(partial(outbox.upcoming, now=services.unix_ms()), self._host.id, room)
         now_ms, span = services.unix_ms(), outbox.LOOKED_OVER
-        elsewhere = partial(outbox.elsewhere, now=now_ms, after=self._passed, span=span)
+        elsewhere = partial(outbox.elsewhere, now=now_ms, after=self._looked_over(), span=span)
         items, passed = await services.database.look(elsewhere, self._host.id, room, skipped)
         if passed is not None:
             self._is_dirty = True
             self._passed = self._passed if items else passed
         return items
+
+    def _looked_over(self) -> int:
+        """The position behind which to look, 0 where what was passed may be another's turn by now.
+
+        A chat that is renamed waits no more under its new name, and nothing that is younger may overtake its messages.
+        """
+        now, names = trio.current_time(), self._shelf.renamings
+        if self._passed_until <= now or self._passed_as != names:
+            self._passed, self._passed_until, self._passed_as = 0, now + LOOK_AGAIN_S, names
+        return self._passed
 
     # --- for the first time ---------------------------------------------------------------------------------------
 
@@ -310,7 +326,7 @@ class Sending:
         if refusal is not None:
             self._refused(ack.id, flight, refusal)
             return
-        self._resealed.discard(ack.id)
+        self._resealed.pop(ack.id, None)
         if is_mismatch:
             self._mismatched[ack.id] = flight
             self._ask_anew(flight.chat)
@@ -325,7 +341,7 @@ class Sending:
         elif refusal.reseal and wa_id not in self._resealed:
             self._reseal.add(wa_id)
             self._ask_anew(flight.chat)
-        self._resealed.discard(wa_id)
+        self._resealed.pop(wa_id, None)
 
     def _ask_anew(self, chat: str) -> None:
         """Doubt what we know of the devices of a chat."""
@@ -436,8 +452,13 @@ class Sending:
                 else:
                     ops.append(outcome)
         if not only:  # a second refusal is final, and counts only from here on
-            self._resealed |= {item.wa_id for item, _, _ in sealed}
+            self._note_resealed(item.wa_id for item, _, _ in sealed)
         await self._commit_and_send(man, plans.ready, sealed, ops)
+
+    def _note_resealed(self, wa_ids: Iterable[str]) -> None:
+        self._resealed |= dict.fromkeys(wa_ids)
+        while len(self._resealed) > MAX_RESEALED:  # receipts, or time, have ended what no ack came for
+            del self._resealed[next(iter(self._resealed))]
 
     def _put_back(self, item: OutboxItem, *, only: bool) -> None:
         if only:

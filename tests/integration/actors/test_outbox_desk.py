@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from whatisup.protocol.messaging.devices import DeviceListEntry
 from whatisup.protocol.messaging.keyring import DEVICES, LID, PN
 from whatisup.protocol.stanzas.receipt import parse_receipt
 from whatisup.store import LearnPair, PutAuth, outbox
+from whatisup.store.store import unix_ms
 from whatisup.wire import Node
 
 
@@ -301,3 +303,67 @@ async def test_chats_behind_a_long_queue_that_waits_are_found(
     await office.answer_lists(about_bob, *people)
     await office.answer_all(*people)
     assert office.line.ids() == ["C", "C2", *names], "what was looked past is looked at again"
+
+
+async def test_a_chat_that_is_renamed_waits_no_more_and_is_not_overtaken(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob rests under his number, and what is queued for him is long; then he writes, and his chat has another name."""
+    monkeypatch.setattr(outbox, "LOOKED_OVER", 3)
+    _, bob, _ = people
+    office.accept("ONE", bob)
+    await office.pump()
+    while office.line.lists_asked:  # nobody tells the LID
+        await office.answer_lists(office.line.lists_asked.pop(0), *people, with_lid=False)
+    await office.answer_all(*people)
+    office.messaging.sending.queries.waits.rest(str(bob.pn), trio.current_time() + 600)
+    names = [f"B{number}" for number in range(4)]
+    for name in names:
+        office.accept(name, bob)
+    await office.nudge()  # a whole span is passed
+    await office.commit(LearnPair(bob.digits, bob.lid_digits), *pair_of(bob))
+    office.messaging._shelf.remember({(op.kind, op.key): op.value for op in pair_of(bob)})
+    await office.answer_lists((bob.lid,), *people)
+    office.accept("LATER", str(bob.lid))
+    await office.nudge()
+    await office.answer_all(*people)
+    assert office.line.ids() == ["ONE", *names, "LATER"]
+
+
+async def test_what_a_clock_passed_is_found_once_it_is_set_back(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "LOOKED_OVER", 3)
+    monkeypatch.setattr(sending, "LOOK_AGAIN_S", 0.2)
+    _, bob, carol = people
+    office.accept("B0", bob)
+    await office.pump()
+    office.accept("B1", bob)
+    office.accept("C", carol)
+    services = office.services
+    office.services = replace(services, unix_ms=lambda: unix_ms() + 700_000)  # all of it has expired by that
+    await office.nudge()
+    office.services = services
+    with trio.fail_after(5):
+        while len(office.line.lists_asked) < 2:
+            office.accept(f"A{trio.current_time()}", bob)
+            await trio.sleep(0.02)
+            await office.nudge()
+    assert carol.digits in {jid.user for jid in office.line.lists_asked[1]}
+
+
+async def test_it_is_not_remembered_for_ever_what_was_encrypted_anew(
+    office: Office, people: tuple[Person, Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "MAX_RESEALED", 2)
+    _, bob, _ = people
+    names = ["ONE", "TWO", "THREE"]
+    for name in names:
+        office.accept(name, bob)
+    await office.pump()
+    await office.answer_all(*people)
+    for name in names:
+        await office.ack(name, bob.lid, error=421)
+    await office.answer_all(*people)
+    assert office.line.ids() == [*names, *names]
+    assert list(office.messaging.sending._resealed) == ["TWO", "THREE"]
