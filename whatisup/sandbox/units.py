@@ -145,8 +145,11 @@ class Units:
         if (self._is_changed or self._db.in_transaction) and not self._depth and not self._is_lost:
             try:
                 self._commit()
-            except sqlite3.Error:
+            except (
+                Exception
+            ) as error:  # whatever it is: a part of what only memory held may be written, and would be twice
                 self._is_lost = True
+                raise StoreUnavailable("the sandbox's state file cannot be written") from error
         if self._is_lost:
             raise StoreUnavailable("the sandbox's state file cannot be written")
 

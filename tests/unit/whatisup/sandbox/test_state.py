@@ -243,3 +243,26 @@ def _count(path: Path) -> int:
     counted = state.count("units")
     state.close()
     return counted
+
+
+def test_what_cannot_be_written_late_ends_the_state_and_is_not_written_by_halves(tmp_path: Path) -> None:
+    path = str(tmp_path / "sandbox.db")
+    state = State.open(path)
+    state.settle()
+    numbers = [1, 1 << 70]  # no integer of SQLite's
+
+    def write() -> None:
+        rows = [(f"number {number}", number) for number in numbers]
+        state.connection.executemany("INSERT INTO counters VALUES (?, ?)", rows)
+
+    state.before_commit(write)
+    state.undo_by(lambda: None)
+    with pytest.raises(StoreUnavailable):
+        state.settle()
+    numbers.pop()
+    with pytest.raises(StoreUnavailable):
+        state.settle()
+    state.close()
+    state = State.open(path)
+    assert state.connection.execute("SELECT count(*) FROM counters").fetchone() == (0,)
+    state.close()
