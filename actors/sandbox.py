@@ -19,6 +19,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.transport import end
 from whatisup import control
 from whatisup.errors import CommandRefused
 
@@ -227,7 +228,7 @@ class SandboxClient:
         stream: trio.abc.Stream = await trio.open_tcp_stream(self._host, self._port)
         if self._tls is not None:
             stream = trio.SSLStream(stream, self._tls, server_hostname=self._host, https_compatible=True)
-        async with stream:
+        try:
             http = h11.Connection(h11.CLIENT)
             headers = [
                 ("host", self._authority),
@@ -239,6 +240,8 @@ class SandboxClient:
             events = (h11.Request(method=method, target=path, headers=headers), h11.Data(body), h11.EndOfMessage())
             await stream.send_all(b"".join(http.send(event) or b"" for event in events))
             return await _read_reply(stream, http)
+        finally:
+            await end(stream)
 
 
 async def _read_reply(stream: trio.abc.Stream, http: h11.Connection) -> tuple[int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -152,6 +153,20 @@ async def test_client_speaks_tls_with_the_certificate_it_was_given() -> None:
         assert await SandboxClient(ready.control_url, ready.token, tls=loopback.tls).accounts() == []
         with pytest.raises(SandboxUnavailable):
             await SandboxClient(ready.control_url, ready.token).accounts()
+
+
+async def test_client_leaves_nothing_of_its_tls_to_the_collector() -> None:
+    async with open_loopback(use_tls=True) as loopback:
+        ready = loopback.ready
+        gc.collect()
+        gc.disable()
+        try:
+            await SandboxClient(ready.control_url, ready.token, tls=loopback.tls).accounts()
+            await trio.lowlevel.checkpoint()
+            streams = [one for one in gc.get_objects() if isinstance(one, trio.SSLStream)]
+            assert [one for one in streams if not one.server_side] == []
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:1", "http://"])
