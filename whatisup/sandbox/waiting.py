@@ -239,6 +239,7 @@ class WaitingTable:
         self._counts.pop(row, None)
         for position in list(self._known.get(row, ())):
             self._drop(row, position)
+        self._known.pop(row, None)
 
     def expire(self, unix: int) -> None:
         """Forget what has waited for 14 days."""

@@ -236,8 +236,11 @@ class Desk:
         if not self._fresh:
             return
         fresh = dict(self._fresh)
-        self._db.executemany(_INSERT, list(_rows(fresh.values())))
+        rows = list(_rows(fresh.values()))
+        self._db.executemany(_INSERT, rows)
         self._fresh.clear()
+        if len(rows) < len(fresh):
+            self._counts.clear()
         self._state.undo_by(lambda: self._fresh.update(fresh))
         self._has_kept = True
 

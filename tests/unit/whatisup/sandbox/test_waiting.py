@@ -152,3 +152,11 @@ def test_waiting_goes_with_its_device_before_it_is_in_the_file(table: WaitingTab
         add(table, "late")  # for a device that is gone
     state.settle()
     assert ids(table) == []
+
+
+def test_waiting_keeps_nothing_of_a_device_that_is_gone(table: WaitingTable) -> None:
+    add(table, "a")
+    table._state.unlink(1)
+    table.forget_device(1)
+    assert (table._known, table._by_id, table._fresh) == ({}, {}, {})
+    assert table.count(1) == 0

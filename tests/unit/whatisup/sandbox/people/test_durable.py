@@ -137,6 +137,7 @@ def test_what_no_wire_can_carry_is_dropped_and_nothing_else(path: str) -> None:
     desk.add(ADA, RenewTask())
     state.settle()
     assert [work.is_stanza for work in desk.due(10)] == [True, False]
+    assert desk.count(ADA) == 2
     state.close()
 
 
