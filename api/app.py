@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeAlias
 
 import trio
@@ -150,7 +151,8 @@ async def _serve(edge: Edge, found: Found, scope: Any, inbox: Inbox, send: Calla
     whole = await _answer(edge, found, said, inbox)
     if whole is not None:
         headers = [(name.lower().encode(), value.encode()) for name, value in whole.headers.items()]
-        headers.append((b"content-length", b"%d" % len(whole.body)))
+        if whole.status != HTTPStatus.NO_CONTENT:  # which must not name a length, says RFC 9110 §8.6
+            headers.append((b"content-length", b"%d" % len(whole.body)))
         await send({"type": "http.response.start", "status": whole.status, "headers": headers})
         await send({"type": "http.response.body", "body": whole.body})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from msgspec import Struct
@@ -71,13 +72,15 @@ def read_plain(data: bytes) -> Plain | None:
 
 
 def write_answer(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Write a whole answer; names come out in lower case, and the length of the body is added.
+    """Write a whole answer; names come out in lower case, and the length of the body is added where one may come.
 
     Raises:
         ValueError: a header is no line of Latin-1.
     """
     lines = [f"{name.lower()}: {value}\r\n" for name, value in headers.items()]
-    head = f"HTTP/1.1 {status} \r\n{''.join(lines)}content-length: {len(body)}\r\n\r\n"
-    if head.count("\n") != len(lines) + 3 or head.count("\r") != len(lines) + 3 or "\0" in head:
+    if status != HTTPStatus.NO_CONTENT:  # which must not name a length, says RFC 9110 §8.6
+        lines.append(f"content-length: {len(body)}\r\n")
+    head = f"HTTP/1.1 {status} \r\n{''.join(lines)}\r\n"
+    if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
         raise ValueError("a header of the answer is no line")
     return head.encode("latin1") + body

@@ -155,6 +155,22 @@ async def test_head_is_answered_without_a_body(front: Front) -> None:
     assert text.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
+async def test_answer_without_content_names_no_length(front: Front, last: bytes) -> None:
+    """Whichever way it takes: some clients, and proxies, take it for a mistake and hang up."""
+    alice = await front.holder()
+    instance_id = await alice.create()
+    head = f"DELETE /v1/instances/{instance_id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.key}\r\n"
+    async with serving(front) as served, await connect(served) as connection:
+        with trio.fail_after(10):
+            await connection.send_all(head.encode() + last + b"\r\n")
+            text = (await connection.receive_some(65536)).lower()
+    assert text.startswith(b"http/1.1 204 ")
+    assert text.endswith(b"\r\n\r\n")
+    assert b"content-length" not in text
+    assert b"transfer-encoding" not in text
+
+
 async def test_silent_connections_are_hung_up_on_when_we_go_down(front: Front) -> None:
     async with serving(front) as served, await connect(served) as silent, await connect(served) as asked:
         with trio.fail_after(2):

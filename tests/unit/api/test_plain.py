@@ -123,6 +123,10 @@ def test_answer_is_one_that_h11_reads() -> None:
     assert isinstance(client.next_event(), h11.EndOfMessage)
 
 
+def test_answer_without_a_body_names_no_length() -> None:
+    assert write_answer(204, {"X-A": "b"}, b"") == b"HTTP/1.1 204 \r\nx-a: b\r\n\r\n"
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\0", "\u20ac"])
 def test_header_that_is_no_line_is_not_written(value: str) -> None:
     with pytest.raises(ValueError, match=r"line|latin-1"):
