@@ -65,6 +65,19 @@ def test_store_is_made_apart_and_nothing_of_alembic_stays(url: str) -> None:
         )
 
 
+def test_modules_of_the_current_folder_are_not_told_the_secrets(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway may be started anywhere, also where others can put a file."""
+    theirs = tmp_path / "theirs"
+    (theirs / "whatisup").mkdir(parents=True)
+    for name in ("json.py", "whatisup/__init__.py"):
+        (theirs / name).write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(theirs)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one] + [str(Path(upgrade.__file__).parents[2])])
+    assert upgrade_apart(url, TEST_SECRETS) is None
+
+
 def test_server_is_brought_up_apart(postgres: Postgres) -> None:
     postgres.execute("CREATE DATABASE apart")
     try:

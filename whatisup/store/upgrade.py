@@ -4,7 +4,8 @@
 opens the store as everybody does, which upgrades it under the same locks and with the same errors; it answers with the
 revision that was there before, or with the error.
 
-Rule: address and secrets travel through a pipe, never in arguments or the environment, which others can see.
+Rule: address and secrets travel through a pipe, never in arguments or the environment, which others can see. And they
+go to our own code alone: the child looks for modules where the parent does, and not in the current folder first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ERRORS: Final = {
     kind.__name__: kind
     for kind in (errors.StoreError, errors.StoreUnavailable, errors.SecretsError, errors.SchemaTooNew)
 }
-COMMAND: Final = ("-m", "whatisup.store.upgrade")
+COMMAND: Final = ("-P", "-m", "whatisup.store.upgrade")
 """What Python is told to run."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -46,7 +47,10 @@ def upgrade_apart(url: str, secrets: Secrets) -> str | None:
         backend.close()
     asked = {"url": url, "key": secrets.key, "pepper": secrets.pepper, "previous": secrets.previous}
     command = (sys.executable, *COMMAND)
-    child = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ourselves
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run(  # noqa: S603 - ourselves
+        command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=False, env=surroundings
+    )
     return _read(child.stdout, child.returncode)
 
 
