@@ -268,6 +268,43 @@ def test_near_look_finds_what_a_whole_one_finds_or_nothing(world: World, after: 
                     assert len([one for one in whole.events if one.position <= looked_at[-1].position]) < limit
 
 
+def test_near_look_knows_of_what_came_after_it_read_the_head(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL a statement sees what was committed since the one before it."""
+    log = old_log(world, 3)
+    monkeypatch.setattr(events, "latest_position", lambda *_: log[1].position)
+    asked: dict[str, Any] = {"customer_id": world.customer.id, "mode": Mode.LIVE}
+    near = world.store.read(partial(events.follow_near, after=0, limit=9, window=9, **asked))
+    assert [(len(piece.events), piece.until) for piece in near] == [(3, log[2].position)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_of_both_ways_join_to_the_whole_log(world: World, seed: int) -> None:
+    """Any mixture of events, filter, page and window: no gap, no duplicate, whichever way a page was found."""
+    chance = random.Random(seed)
+    kinds = ("message.sent", "message.received", "instance.status", "qr.updated")
+    instances = [world.id, world.another().id, world.another(mode=Mode.TEST).id]
+    for at in range(60):
+        told_now = AppendEvent(chance.choice(kinds), {"text": str(at)}, NOW)
+        world.write(told_now, instance_id=chance.choice(instances))
+    ways = set()
+    for _ in range(25):
+        types = chance.choice([(), ("message.*",), ("qr.updated",), ("qr.updated", "message.*"), ("instance.*", "*")])
+        filters: dict[str, Any] = {"types": types, "instance_id": chance.choice([None, *instances])}
+        limit, window = chance.randint(1, 9), chance.randint(1, 70)
+        asked = {"customer_id": world.customer.id, "mode": Mode.LIVE, **filters}
+        whole, after, is_over = world.events(**filters), None, False
+        seen: list[Any] = []
+        while not is_over:
+            look = partial(events.follow_near, after=after, limit=limit, window=window, **asked)
+            near = world.store.read(look)
+            ways.add(bool(near))
+            (piece,) = near or (follow(world, after, limit, **filters),)
+            seen += piece.events
+            is_over, after = len(piece.events) < limit, piece.until
+        assert [one.id for one in seen] == [one.id for one in whole]
+    assert ways == {True, False}
+
+
 def test_near_look_is_told_when_the_floor_passes_it(world: World) -> None:
     old_log(world)
     world.store.call(expire_events, NOW + 31 * DAY_MS, 30)

@@ -156,9 +156,10 @@ def follow_near(
     found = page(conn, vault, after=after or 0, limit=limit, until=_MAX_POSITION if until is None else until, **filters)
     if after is not None and after < _floor(conn):
         raise CursorExpired("events after this position have been deleted")
+    last = found[-1].position if found else 0
     if len(found) == limit:
-        return (Stretch(found, found[-1].position),)
-    return (Stretch(found, max(head, after or 0)),) if until is None else ()
+        return (Stretch(found, last),)
+    return (Stretch(found, max(head, last, after or 0)),) if until is None else ()
 
 
 def by_ids(conn: Connection, vault: Vault, ids: Collection[str]) -> dict[str, Event]:
