@@ -5,6 +5,7 @@ Rule: the sandbox's root key is trusted for test instances alone.
 
 from __future__ import annotations
 
+import os
 import secrets
 import ssl
 import sys
@@ -86,7 +87,9 @@ def make_sandbox(settings: Settings, *, is_wanted: bool) -> ExternalSandbox | Ch
     if not is_wanted:
         return None
     token = settings.sandbox_token or secrets.token_urlsafe(32)
-    return ChildSandbox(SandboxChild(_command(state_file(settings)), token), token)
+    # It looks for modules where we do, and not in the current folder first, which may be somebody else's.
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return ChildSandbox(SandboxChild(_command(state_file(settings)), token, environment=surroundings), token)
 
 
 async def adopt_phones(sandbox: ExternalSandbox | ChildSandbox, database: Database) -> None:
@@ -122,7 +125,7 @@ def state_file(settings: Settings) -> Path:
 def _command(state: Path) -> Callable[[int], Sequence[str]]:
     def command(port: int) -> Sequence[str]:
         options = ("--child", "--json", "--port", str(port), "--state", str(state))
-        return (sys.executable, "-m", "whatisup.sandbox", *options)
+        return (sys.executable, "-P", "-m", "whatisup.sandbox", *options)
 
     return command
 

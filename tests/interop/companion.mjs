@@ -1,17 +1,19 @@
 // Unmodified Baileys, driven by lines of JSON: what happens goes to stdout, what to do comes from stdin.
 //
 //   node companion.mjs ws://127.0.0.1:1234/ws/chat
-//   < {"do": "connect"} | {"do": "pair_code", "phone": "999..."} | {"do": "logout"} | {"do": "cut"} | {"do": "leave"}
+//   < {"do": "connect"} | {"do": "pair_code", "phone": "999..."} | {"do": "logout"} | {"do": "cut"} | {"do": "leave"} | {"do": "wake"}
 //     | {"do": "send", "to": JID, "content": what sendMessage takes, "quote": id, "id": id} | {"do": "forget", "jid": JID}
 //     | {"do": "read", "id": id} | {"do": "typing", "to": JID, "state": "composing", ...}
 //   > {"event": "qr", "qr"} | {"event": "code", "code"} | {"event": "linked"} | {"event": "open", "jid", "lid"}
 //     | {"event": "close", "code"} | {"event": "idle"} | {"event": "error", "message"} | {"event": "sent", "id"}
+//     | {"event": "awake"}
 //     | {"event": "message", "id", "from", "fromMe", "live", "stub", "status", "text", "quoted", "message"}
 //     | {"event": "typing", "from", "state"}
 //     | {"event": "update", "id", "status", "stub", "text"} | {"event": "reaction", "id", "emoji"}
 //     | {"event": "vote", "poll": id, "options"}
 //
-// "leave" closes for good until "connect"; "forget" drops the sessions with a user; a `key` in a content is an id.
+// "wake" makes it available, so that its receipts give the second tick; it does so by itself where its phone had told it
+// its name before it was let in, else never. "leave" closes for good until "connect"; "forget" drops the sessions with a user; a `key` in a content is an id.
 // After a close it connects again by itself where a gateway built on Baileys would: after 515, a lost socket, a 5xx.
 
 import { createHash } from 'node:crypto'
@@ -128,6 +130,11 @@ const commands = {
     say('sent', { id: sent.key.id })
   },
   typing: ({ to, state }) => socket.sendPresenceUpdate(state, to),
+  wake: async () => {
+    while (!creds.me?.name) await new Promise((resolve) => setTimeout(resolve, 20))
+    await socket.sendPresenceUpdate('available')
+    say('awake')
+  },
   read: ({ id }) => socket.readMessages([known.get(id).key]),
   forget: ({ jid }) => {
     for (const name of stored.keys()) if (name.startsWith('session-') && name.includes(jid)) stored.delete(name)

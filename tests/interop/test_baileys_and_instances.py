@@ -70,13 +70,18 @@ class Pair:
 
 
 async def link(baileys: Baileys, sandbox: SandboxClient, number: str) -> None:
-    """Link a client to an account, and wait until it has had its phone's greeting."""
+    """Link a client to an account, and wait until it has had its phone's greeting and is available.
+
+    A client that is not available says of a message that it came in the background, which is no second tick.
+    """
     await baileys.do("connect")
     qr = await baileys.until("qr")
     await sandbox.scan(number, qr["qr"])
     await baileys.until("open")
     if not any(event["event"] == "idle" for event in baileys.seen):
         await baileys.until("idle")
+    await baileys.do("wake")
+    await baileys.until("awake")
 
 
 async def told_as(baileys: Baileys, wa_id: str, status: int) -> None:
@@ -122,10 +127,10 @@ async def test_text_goes_both_ways_and_receipts_reach_both(pair: Pair) -> None:
 
 
 async def test_first_word_may_be_either_ones(pair: Pair) -> None:
-    _, shown = await pair.write("may I")
+    sent, shown = await pair.write("may I")
     assert shown["text"] == "may I"
+    await pair.chat.told("message.delivered", message_id=sent["message_id"])
     assert (await pair.say({"text": "you may"}))["body"] == text("you may")
-    # Asked of a later word: of the very first one no receipt was told once in many runs, and why is not known yet.
     again, _ = await pair.write("thank you")
     await pair.chat.told("message.delivered", message_id=again["message_id"])
 
