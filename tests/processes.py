@@ -24,6 +24,7 @@ READY_S = 30.0
 # So that pacing, which protects a real server, is not what is measured.
 UNPACED = "10000"
 UNLIMITED: Mapping[str, str] = {
+    "MAX_SESSIONS_PER_WORKER": "10000",
     "SEND_PACE_PER_S_TEST": "0",
     "CONTACT_CHECKS_PER_MINUTE": "0",
     "NEW_CHATS_PER_DAY": "0",
