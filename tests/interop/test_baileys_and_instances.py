@@ -70,18 +70,13 @@ class Pair:
 
 
 async def link(baileys: Baileys, sandbox: SandboxClient, number: str) -> None:
-    """Link a client to an account, and wait until it has had its phone's greeting and is available.
-
-    A client that is not available says of a message that it came in the background, which is no second tick.
-    """
+    """Link a client to an account, and wait until it has had its phone's greeting."""
     await baileys.do("connect")
     qr = await baileys.until("qr")
     await sandbox.scan(number, qr["qr"])
     await baileys.until("open")
     if not any(event["event"] == "idle" for event in baileys.seen):
         await baileys.until("idle")
-    await baileys.do("wake")
-    await baileys.until("awake")
 
 
 async def told_as(baileys: Baileys, wa_id: str, status: int) -> None:
@@ -104,6 +99,9 @@ async def chat(world: World) -> Chat:  # noqa: F811 -- pytest passes the fixture
 async def pair(node: str, chat: Chat) -> AsyncIterator[Pair]:
     async with open_baileys(node, chat.world.ready["url"], SELF_SIGNED) as baileys:
         await link(baileys, chat.world.control(), chat.contact)
+        # Else it says of messages that they came in the background, which is no second tick.
+        await baileys.do("wake")
+        await baileys.until("awake")
         await chat.set_online(False)
         yield Pair(chat, baileys)
 
